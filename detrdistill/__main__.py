@@ -1,0 +1,104 @@
+"""`python -m detrdistill run.json`: a run without any service.
+
+The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`; relative
+paths are relative to the file. Started again, an interrupted run resumes.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from detrdistill.config import RunConfig
+from detrdistill.errors import DetrDistillError, Stopped
+from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
+
+
+class RunPaths(BaseModel):
+    """Paths of a run file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: Path
+    work: Path
+    teacher: Path | None = None
+    student: Path | None = None
+
+
+class RunFile(BaseModel):
+    """Content of a run file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: RunConfig
+    paths: RunPaths
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the file; exit status 0 when finished, 1 on an error the message explains, 3 when stopped."""
+    parser = argparse.ArgumentParser(prog="python -m detrdistill", description=__doc__)
+    parser.add_argument("run", type=Path, help="run file (JSON)")
+    parser.add_argument("--json", action="store_true", help="print every event as one line of JSON")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        file = RunFile.model_validate_json(options.run.read_bytes())
+    except (OSError, ValidationError) as error:
+        print(f"{options.run}: {error}", file=sys.stderr)
+        return 1
+
+    from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
+    from detrdistill.engine.session import Paths  # noqa: PLC0415
+
+    home = options.run.resolve().parent
+    named = {name: home / path for name, path in file.paths.model_dump(exclude_none=True).items()}
+    stop = _stop_on_signals()
+    try:
+        run(file.config, Paths(**named), _print_json if options.json else _print_text, lambda: bool(stop))
+    except Stopped as error:
+        print(error, file=sys.stderr)
+        return 3
+    except DetrDistillError as error:
+        print(f"{error.code}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stop_on_signals() -> list[int]:
+    """The signals received so far; the first Ctrl-C asks for a checkpoint, the second kills."""
+    received: list[int] = []
+
+    def remember(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, remember)
+    return received
+
+
+def _print_json(event: Event) -> None:
+    print(event.model_dump_json(), flush=True)
+
+
+def _print_text(event: Event) -> None:
+    match event:
+        case StepLogged():
+            text = (
+                f"{event.role} step {event.step}/{event.total_steps}  loss {event.losses['total']:.3f}  "
+                f"{event.images_per_second:.1f} images/s  {event.progress:.0%}, {event.eta_seconds:.0f} s left"
+            )
+        case Evaluated():
+            text = f"{event.role} epoch {event.epoch:g}  AP {event.metrics.ap:.4f}  AP50 {event.metrics.ap50:.4f}"
+        case RunFinished():
+            text = event.result.model_dump_json(indent=2, exclude={"student": {"metrics": {"per_class"}}})
+        case _:
+            text = event.model_dump_json()
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

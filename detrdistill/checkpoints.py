@@ -1,0 +1,172 @@
+"""What a checkpoint folder holds, read from its headers. Torch-free; no tensor is loaded and no code is run.
+
+A checkpoint is a folder as `save_pretrained` writes it: config.json, model.safetensors, preprocessor_config.json.
+Pickled weights are refused: opening one can run any code.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import SafetensorError, safe_open
+
+from detrdistill.catalog import CATALOG, FamilyName, family_of
+from detrdistill.errors import CheckpointError
+from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
+from detrdistill.preprocessing import Preprocessing
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FILES = (CONFIG, WEIGHTS, PREPROCESSOR)
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+@dataclass(frozen=True)
+class CheckpointCard:
+    """Facts of a detector checkpoint."""
+
+    family: FamilyName
+    classes: tuple[str, ...]
+    parameters: int
+    """Elements of all tensors in the file."""
+    queries: int
+    decoder_layers: int
+    width: int
+    image_size: tuple[int, int] | None
+    """Height and width of the input in pixels; None where it was trained on images of varying size."""
+
+
+def inspect_checkpoint(folder: Path) -> CheckpointCard:
+    """Check that a folder is a detector the project can load, and describe it.
+
+    Raises:
+        CheckpointError: files are missing or unsafe, the architecture is not supported, or the weights do not fit
+            the configuration.
+    """
+    _refuse_unsafe(folder)
+    config = _read_config(folder / CONFIG)
+    family = family_of(str(config.get("model_type")))
+    classes = class_names(config)
+    shapes = _tensor_shapes(folder / WEIGHTS)
+    _check_class_tensors(shapes, family, len(classes))
+    return CheckpointCard(
+        family=family,
+        classes=classes,
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        queries=_positive(config, "num_queries", default=300),
+        decoder_layers=_positive(config, "decoder_layers", default=6),
+        width=_positive(config, "d_model", default=256),
+        image_size=_image_size(folder),
+    )
+
+
+def class_names(config: dict[str, Any]) -> tuple[str, ...]:
+    """Class names by output index, from `id2label` (or `num_labels`) of a config.json.
+
+    Raises:
+        CheckpointError: the indices are not 0, 1, 2, ...
+    """
+    labels: Any = config.get("id2label")
+    try:
+        if labels is None:
+            return tuple(f"LABEL_{index}" for index in range(config.get("num_labels", 2)))
+        names = {int(index): str(name) for index, name in labels.items()}
+        return tuple(names[index] for index in range(len(names)))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{CONFIG}: id2label is not a list of classes.",
+            hint="id2label must map every output index, from 0 and without gaps, to a name.",
+        ) from error
+
+
+def class_map(teacher: tuple[str, ...], dataset: tuple[str, ...]) -> tuple[int, ...]:
+    """Teacher output index of every class of the data set, by name.
+
+    Where the teacher's names are placeholders (LABEL_0, ...) and the counts agree, the order is taken as given.
+
+    Raises:
+        CheckpointError: a class of the data set is not among the teacher's.
+    """
+    if teacher == tuple(f"LABEL_{index}" for index in range(len(teacher))) and len(teacher) == len(dataset):
+        return tuple(range(len(dataset)))
+    position = {name.strip().casefold(): index for index, name in enumerate(teacher)}
+    unknown = [name for name in dataset if name.strip().casefold() not in position]
+    if unknown:
+        raise CheckpointError(
+            f"The teacher has {len(teacher)} classes and does not know {len(unknown)} of the {len(dataset)} classes "
+            f"of the data set: {', '.join(unknown[:5])}.",
+            hint="Fine-tune the teacher on this data set with a train job first, or rename the categories.",
+        )
+    return tuple(position[name.strip().casefold()] for name in dataset)
+
+
+def _refuse_unsafe(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    missing = [name for name in FILES if name not in names]
+    pickles = [name for name in names if name.lower().endswith(PICKLES)]
+    if pickles and WEIGHTS in missing:
+        raise CheckpointError(
+            f"{pickles[0]} is a pickle, and opening one can run any code.",
+            hint="Convert it: model.save_pretrained(folder) writes model.safetensors.",
+        )
+    if missing:
+        raise CheckpointError(
+            f"The checkpoint lacks {', '.join(missing)}; it holds {', '.join(names[:8]) or 'nothing'}.",
+            hint="Save model and image processor into one folder with save_pretrained.",
+        )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{CONFIG} is not valid JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{CONFIG} is not a JSON object.")
+    if config.get("auto_map"):  # pyright: ignore[reportUnknownMemberType]
+        raise CheckpointError(
+            f"{CONFIG} asks to run code of its own (auto_map).",
+            hint="Only architectures of transformers are loaded.",
+        )
+    return config  # pyright: ignore[reportUnknownVariableType]
+
+
+def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        opened: Any = cast("Any", safe_open)(path, framework="numpy")  # the library has no types
+        with opened as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{WEIGHTS} is not a safetensors file: {error}.") from error
+
+
+def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName, classes: int) -> None:
+    pattern = re.compile(CATALOG[family].class_tensors)
+    heads = {name: shape for name, shape in shapes.items() if pattern.search(name) and "denoising" not in name}
+    if not heads:
+        raise CheckpointError(
+            f"{WEIGHTS} has no classification head: this is not a whole {family} detector.",
+            hint="A backbone alone cannot be used; give the weights of the complete detector.",
+        )
+    for name, shape in heads.items():
+        if shape[:1] != (classes,):
+            raise CheckpointError(
+                f"{CONFIG} names {classes} classes but {name} has the shape {list(shape)}.",
+                hint="Correct id2label in config.json.",
+            )
+
+
+def _image_size(folder: Path) -> tuple[int, int] | None:
+    preprocessing = Preprocessing.read(folder, fallback_size=0)
+    return (preprocessing.height, preprocessing.width) if preprocessing.height else None
+
+
+def _positive(config: dict[str, Any], key: str, default: int) -> int:
+    """A field of config.json, which leaves out what equals the library's default."""
+    value = config.get(key, default)
+    if not isinstance(value, int) or value < 1:
+        raise CheckpointError(f"{CONFIG}: {key} is {value!r}, not a positive integer.")
+    return value

@@ -1,0 +1,1 @@
+"""Images and targets for the detectors: COCO data through torchvision transforms."""

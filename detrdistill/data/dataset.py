@@ -1,0 +1,133 @@
+"""Training and evaluation batches from a COCO split.
+
+Every random choice comes from (seed, epoch, image), so a resumed run sees exactly the batches it would have seen,
+and student and control see the same ones, whatever the number of loader processes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import Image
+
+from detrdistill.boxes import to_cxcywh
+from detrdistill.coco import IMAGE_FORMATS, CocoSet, ImageRecord
+from detrdistill.data.transforms import DetectorInput, as_boxes
+from detrdistill.outputs import Targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one batch for each detector, and their targets."""
+
+    images: tuple[Tensor, ...]
+    """One uint8 `[B, 3, H, W]` per detector input, in the order they were asked for."""
+    targets: tuple[Targets, ...]
+    image_ids: tuple[int, ...]
+
+
+class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
+    """Pictures of a split, augmented and resized for one or more detectors.
+
+    An index is a pair (seed, position): the seed fixes all random choices for that picture.
+    """
+
+    def __init__(self, split: CocoSet, inputs: Sequence[DetectorInput], augment: nn.Module | None):
+        self.images = split.images
+        self.inputs = tuple(inputs)
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[tuple[Tensor, ...], Targets, int]:
+        seed, position = index
+        record = self.images[position]
+        image = read_image(record)
+        boxes = as_boxes(record.boxes_xyxy_px, *image.shape[-2:])
+        labels_N = torch.tensor(record.labels, dtype=torch.int64)
+        if self.augment is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                sample = self.augment({"image": image, "boxes": boxes, "labels": labels_N})
+            image, boxes, labels_N = sample["image"], sample["boxes"], sample["labels"]
+        height, width = image.shape[-2:]
+        scale_4 = torch.tensor([width, height, width, height], dtype=torch.float32)
+        targets = Targets(labels_N, to_cxcywh(boxes.as_subclass(Tensor)) / scale_4)
+        return tuple(prepare(image) for prepare in self.inputs), targets, record.id
+
+
+def read_image(record: ImageRecord) -> Image:
+    """Decode a picture to uint8 RGB `[3, H, W]`."""
+    with PIL.Image.open(record.path, formats=IMAGE_FORMATS) as picture:
+        return F.to_image(picture.convert("RGB"))
+
+
+class EpochSampler:
+    """Batches of (seed, position) for one epoch after another, from any step on.
+
+    Each epoch is a permutation drawn from (seed, epoch); a last incomplete batch is dropped unless it is the only
+    one.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int):
+        self.size = size
+        self.batch_size = min(batch_size, size)
+        self.seed = seed
+        self.first_step = 0
+        self.last_step = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches per pass over the data."""
+        return self.size // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        step = self.first_step
+        while step < self.last_step:
+            epoch, start = divmod(step, self.steps_per_epoch)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(self.size, generator=generator).tolist()
+            seeds = torch.randint(2**62, (self.size,), generator=generator).tolist()
+            for batch in range(start, self.steps_per_epoch):
+                if step == self.last_step:
+                    return
+                positions = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+                yield [(seeds[position], position) for position in positions]
+                step += 1
+
+
+def training_batches(
+    dataset: DetectionDataset, sampler: EpochSampler, *, first_step: int, last_step: int, workers: int
+) -> Iterator[Batch]:
+    """Batches of the steps `first_step` to `last_step` - 1."""
+    sampler.first_step, sampler.last_step = first_step, last_step
+    return iter(_loader(dataset, sampler, workers))
+
+
+def evaluation_batches(dataset: DetectionDataset, *, batch_size: int, workers: int) -> Iterator[Batch]:
+    """All pictures once, in order."""
+    positions = [(0, position) for position in range(len(dataset))]
+    batches = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
+    return iter(_loader(dataset, batches, workers))
+
+
+def _loader(dataset: DetectionDataset, batches: object, workers: int) -> DataLoader[Batch]:
+    loader: Any = DataLoader(
+        dataset,
+        batch_sampler=batches,  # pyright: ignore[reportArgumentType]  any iterable of index lists will do
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return loader
+
+
+def _collate(samples: Sequence[tuple[tuple[Tensor, ...], Targets, int]]) -> Batch:
+    images, targets, image_ids = zip(*samples, strict=True)
+    return Batch(tuple(torch.stack(views) for views in zip(*images, strict=True)), targets, image_ids)

@@ -1,0 +1,99 @@
+"""From a catalog entry or a checkpoint folder to a `Detector`: selection by explicit match, no registry."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
+
+import torch
+from torch import nn
+from transformers import (
+    DeformableDetrConfig,
+    DeformableDetrForObjectDetection,
+    Deimv2Config,
+    Deimv2ForObjectDetection,
+    PreTrainedModel,
+    RTDetrConfig,
+    RTDetrForObjectDetection,
+    RTDetrV2Config,
+    RTDetrV2ForObjectDetection,
+)
+
+from detrdistill.catalog import CATALOG, family_of, size_of
+from detrdistill.config import Architecture
+from detrdistill.detectors.deformable import DeformableDetr, deformable_settings, reset_deformable_heads
+from detrdistill.detectors.deimv2 import DeimV2, deimv2_settings
+from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, rt_detr_settings
+from detrdistill.preprocessing import Preprocessing
+
+
+def build_detector(architecture: Architecture, classes: Sequence[str], image_size: int, seed: int) -> Detector:
+    """A new detector with random weights that depend on the seed alone.
+
+    Args:
+        architecture: catalog entry and overrides.
+        classes: names by output index.
+        image_size: side of the square input in pixels.
+        seed: of the initial weights.
+    """
+    size = size_of(architecture.family, architecture.size)
+    size = replace(
+        size,
+        queries=architecture.queries or size.queries,
+        decoder_layers=architecture.decoder_layers or size.decoder_layers,
+    )
+    names = {
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: index for index, name in enumerate(classes)},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        match architecture.family:
+            case "deformable-detr":
+                model = DeformableDetrForObjectDetection(DeformableDetrConfig(**deformable_settings(size), **names))
+                reset_deformable_heads(model)
+            case "rt-detr":
+                model = RTDetrForObjectDetection(RTDetrConfig(**rt_detr_settings(size), **names))
+            case "rt-detr-v2":
+                model = RTDetrV2ForObjectDetection(RTDetrV2Config(**rt_detr_settings(size), **names))
+            case "deimv2":
+                model = Deimv2ForObjectDetection(Deimv2Config(**deimv2_settings(size), **names))
+            case _:
+                assert_never(architecture.family)
+    _start_batch_norms_at_one(model)
+    normalised = CATALOG[architecture.family].normalised
+    return wrap(model, Preprocessing.square(image_size, normalised=normalised))
+
+
+def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
+    """Put a model of `transformers` behind the project's interface.
+
+    Raises:
+        CheckpointError: its family is not supported.
+    """
+    family = family_of(model.config.model_type)
+    match family:
+        case "deformable-detr":
+            return DeformableDetr(model, preprocessing)
+        case "rt-detr":
+            return RTDetr(model, preprocessing)
+        case "rt-detr-v2":
+            return RTDetrV2(model, preprocessing)
+        case "deimv2":
+            return DeimV2(model, preprocessing)
+        case _:
+            assert_never(family)
+
+
+def make_trainable(detector: Detector) -> None:
+    """Let every weight learn: the library freezes some ResNet trunks altogether."""
+    for name, parameter in detector.named_parameters():
+        if not name.endswith(("decoder.reg_scale", "decoder.up")):  # constants of the distribution head
+            parameter.requires_grad_(True)
+
+
+def _start_batch_norms_at_one(model: nn.Module) -> None:
+    """As the published code does; the library starts their scales near zero."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)

@@ -1,0 +1,108 @@
+"""Deformable DETR (arXiv 2010.04159), the family of the method's published code."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import ResNetConfig
+
+from detrdistill.boxes import inverse_sigmoid
+from detrdistill.catalog import Size
+from detrdistill.detectors.detector import Detector, Heads, unflatten
+from detrdistill.outputs import Prediction, Queries, Targets
+
+
+class DeformableDetr(Detector):
+    """Deformable DETR: one-stage with learned queries, box refinement, or two-stage."""
+
+    family = "deformable-detr"
+    processor_class = "DeformableDetrImageProcessor"
+    slow_layers = ("sampling_offsets", "model.reference_points")
+    position_argument = "object_queries_position_embeddings"
+
+    @property
+    def reference_size(self) -> int:
+        """Boxes in the two-stage variant, else points."""
+        return 4 if self.model.config.two_stage else 2
+
+    @property
+    def derives_reference(self) -> bool:
+        """The one-stage variant has a linear layer for it."""
+        return not self.model.config.two_stage
+
+    def run_model(self, pixels_BCHW: Tensor, targets: Sequence[Targets] | None) -> Any:
+        """Call the model below its loss."""
+        del targets
+        return self.model.model(pixel_values=pixels_BCHW)
+
+    def neck_maps(self, arguments: Sequence[Any], call: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """All projected levels, before position embeddings are added."""
+        del arguments
+        return unflatten(call["inputs_embeds"], call["spatial_shapes_list"])
+
+    def heads(self, decoder_output: Any, call: Mapping[str, Any]) -> Heads:
+        """Apply the heads of each layer relative to the reference it started from."""
+        hidden_LBQD = decoder_output.intermediate_hidden_states.transpose(0, 1)
+        references = [call["reference_points"], *decoder_output.intermediate_reference_points.unbind(1)[:-1]]
+        logits, boxes = [], []
+        for layer, (hidden_BQD, reference_BQK) in enumerate(zip(hidden_LBQD, references, strict=True)):
+            logits.append(self.model.class_embed[layer](hidden_BQD).float())
+            offset_BQ4 = self.model.bbox_embed[layer](hidden_BQD).float()
+            start_BQK = inverse_sigmoid(reference_BQK.float())
+            missing = 4 - start_BQK.shape[-1]
+            boxes.append((offset_BQ4 + torch.nn.functional.pad(start_BQK, (0, missing))).sigmoid())
+        return Heads(torch.stack(logits), torch.stack(boxes), hidden_LBQD.float())
+
+    def proposals(self, raw: Any) -> Prediction | None:
+        """Every token's class-agnostic proposal, in the two-stage variant."""
+        if raw.enc_outputs_class is None:
+            return None
+        return Prediction(
+            raw.enc_outputs_class.float(), raw.enc_outputs_coord_logits.float().sigmoid(), class_agnostic=True
+        )
+
+    def completed(self, queries: Queries) -> Queries:
+        """Derive missing references from the positional part, as the one-stage model does for its own."""
+        if queries.position_BQD is None:
+            raise ValueError("Deformable DETR needs a positional part with every query")
+        reference_BQK = queries.reference_BQK
+        if reference_BQK is None:
+            reference_BQK = self.model.model.reference_points(queries.position_BQD).sigmoid()
+        return replace(queries, reference_BQK=reference_BQK[..., : self.reference_size])
+
+
+def deformable_settings(size: Size) -> dict[str, Any]:
+    """Configuration of a new one-stage Deformable DETR, four levels, no refinement: the paper's student."""
+    return {
+        "backbone_config": ResNetConfig(
+            embedding_size=size.stem,
+            hidden_sizes=list(size.stages),
+            depths=list(size.blocks),
+            layer_type="bottleneck" if size.bottleneck else "basic",
+            out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
+        ),
+        "d_model": size.width,
+        "encoder_layers": size.encoder_layers,
+        "encoder_ffn_dim": size.ffn,
+        "encoder_attention_heads": size.heads,
+        "decoder_layers": size.decoder_layers,
+        "decoder_ffn_dim": size.ffn,
+        "decoder_attention_heads": size.heads,
+        "num_queries": size.queries,
+        "num_feature_levels": 4,
+    }
+
+
+def reset_deformable_heads(model: nn.Module) -> None:
+    """Start the heads of a new model as the published code does; the library leaves them at random.
+
+    Scores start at 0.01, boxes at the reference point with a width and height of sigmoid(-2) = 0.12.
+    """
+    for class_head, box_head in zip(model.class_embed, model.bbox_embed, strict=True):  # pyright: ignore
+        nn.init.constant_(class_head.bias, math.log(0.01 / 0.99))
+        nn.init.zeros_(box_head.layers[-1].weight)
+        nn.init.zeros_(box_head.layers[-1].bias)
+        nn.init.constant_(box_head.layers[-1].bias[2:], -2.0)

@@ -1,0 +1,115 @@
+"""Load a checkpoint folder, and say exactly what was and was not loaded."""
+
+import logging
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForObjectDetection, PreTrainedModel
+from transformers.utils import logging as library_logging
+
+from detrdistill.checkpoints import inspect_checkpoint
+from detrdistill.detectors.build import wrap
+from detrdistill.detectors.detector import Detector
+from detrdistill.errors import CheckpointError
+from detrdistill.preprocessing import Preprocessing
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How completely a file filled a model."""
+
+    total: int
+    """Tensors of the model."""
+    missing: tuple[str, ...]
+    """Tensors the file lacks, left at their initial values."""
+    unexpected: tuple[str, ...]
+    """Tensors of the file the model has no place for."""
+
+    @property
+    def loaded(self) -> int:
+        """Tensors the file filled."""
+        return self.total - len(self.missing)
+
+    def __str__(self) -> str:
+        text = f"{self.loaded} of {self.total} tensors were loaded"
+        for what, names in (("missing in the file", self.missing), ("not used", self.unexpected)):
+            if names:
+                text += f"; {len(names)} {what}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
+        return text + "."
+
+
+def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]:
+    """Load a detector as it was saved, in evaluation mode, on the CPU.
+
+    Args:
+        folder: checkpoint folder as `save_pretrained` writes it.
+        fallback_size: input side in pixels where the checkpoint names none.
+
+    Raises:
+        CheckpointError: the folder is not a supported detector, or a tensor has another shape than the model.
+    """
+    inspect_checkpoint(folder)
+    verbosity = library_logging.get_verbosity()
+    library_logging.set_verbosity_error()  # the coverage report replaces the library's
+    try:
+        model, report = AutoModelForObjectDetection.from_pretrained(
+            folder,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+        )
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"The weights do not load into their own architecture: {error}",
+            hint="config.json and model.safetensors must come from the same model.",
+        ) from error
+    finally:
+        library_logging.set_verbosity(verbosity)
+    coverage = Coverage(
+        total=len(model.state_dict()),
+        missing=tuple(sorted(report["missing_keys"])),
+        unexpected=tuple(sorted(report["unexpected_keys"])),
+    )
+    _log.info("%s: %s", folder.name, coverage)
+    return wrap(model, Preprocessing.read(folder, fallback_size)).eval(), coverage
+
+
+def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detector:
+    """The same detector for another list of classes.
+
+    Rows of the class heads are copied for classes of the same name (ignoring case) and start at random for new
+    ones; everything else is copied.
+
+    Args:
+        detector: as loaded.
+        classes: names by output index.
+        seed: of the new rows.
+    """
+    if detector.classes == tuple(classes):
+        return detector
+    config = deepcopy(detector.model.config)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: index for index, name in enumerate(classes)}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: PreTrainedModel = type(detector.model)(config)
+    old_row = {name.strip().casefold(): row for row, name in enumerate(detector.classes)}
+    kept = [(new, row) for new, name in enumerate(classes) if (row := old_row.get(name.strip().casefold())) is not None]
+    pattern = re.compile(detector.info.class_tensors)
+    source, target = detector.model.state_dict(), model.state_dict()
+    for name, tensor in source.items():
+        if pattern.search(name):
+            for new, old in kept:
+                target[name][new] = tensor[old]
+        else:
+            target[name].copy_(tensor)
+    _log.info("class heads: %d of %d classes kept from the checkpoint", len(kept), len(classes))
+    return wrap(model, detector.preprocessing)

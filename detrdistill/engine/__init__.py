@@ -1,0 +1,1 @@
+"""The recipe of a run: teacher gate, training, evaluation, export, resume."""

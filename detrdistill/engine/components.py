@@ -1,0 +1,86 @@
+"""From configuration to modules: the builders that flatten a schema into keyword arguments."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import torch
+from torch import nn
+
+from detrdistill.config import Criterion, MatchedLogits, QueryPrior, TargetFeatures
+from detrdistill.detectors.detector import Detector
+from detrdistill.losses.set_criterion import SetCriterion
+from detrdistill.methods.matched_logits import MatchedLogits as MatchedLogitsMethod
+from detrdistill.methods.method import DetectorShape, Method
+from detrdistill.methods.query_prior import QueryPrior as QueryPriorMethod
+from detrdistill.methods.target_features import TargetFeatures as TargetFeaturesMethod
+from detrdistill.outputs import strides
+
+
+def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
+    """The detection loss; its classification is the family's own unless configured."""
+    return SetCriterion(
+        classification=criterion.classification or detector.info.classification,
+        class_weight=criterion.class_weight,
+        l1_weight=criterion.l1_weight,
+        giou_weight=criterion.giou_weight,
+        class_cost=criterion.class_cost,
+        l1_cost=criterion.l1_cost,
+        giou_cost=criterion.giou_cost,
+    )
+
+
+def build_methods(
+    configs: Sequence[MatchedLogits | TargetFeatures | QueryPrior],
+    teacher: DetectorShape,
+    student: DetectorShape,
+    criterion: SetCriterion,
+    seed: int,
+) -> list[Method]:
+    """The distillation methods, with projections whose initial weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return [_build_method(config, teacher, student, criterion) for config in configs]
+
+
+def _build_method(
+    config: MatchedLogits | TargetFeatures | QueryPrior,
+    teacher: DetectorShape,
+    student: DetectorShape,
+    criterion: SetCriterion,
+) -> Method:
+    knobs = config.model_dump(exclude={"kind", "variant"})  # the variant's defaults are in the knobs by now
+    match config:
+        case MatchedLogits():
+            return MatchedLogitsMethod(teacher, student, **knobs)
+        case TargetFeatures():
+            return TargetFeaturesMethod(teacher, student, **knobs)
+        case QueryPrior():
+            return QueryPriorMethod(teacher, student, criterion, **knobs)
+        case _:
+            assert_never(config)
+
+
+@torch.no_grad()
+def shape_of(detector: Detector) -> DetectorShape:
+    """Measure a detector with one forward pass of a blank picture, in evaluation mode."""
+    was_training = detector.training
+    parameter = next(detector.parameters())
+    height, width = detector.preprocessing.height, detector.preprocessing.width
+    output = detector.eval()(torch.zeros(1, 3, height, width, device=parameter.device))
+    detector.train(was_training)
+    return DetectorShape(
+        width=output.hidden_LBQD.shape[-1],
+        layers=len(output.logits_LBQC),
+        image_height=height,
+        neck_widths=tuple(feature_BDHW.shape[1] for feature_BDHW in output.neck),
+        neck_strides=strides(output.neck, height),
+        memory_strides=strides(output.memory, height),
+        has_position=detector.position_argument is not None,
+        derives_reference=detector.derives_reference,
+        reference_size=detector.reference_size,
+    )
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())

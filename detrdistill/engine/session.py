@@ -1,0 +1,271 @@
+"""What the stages of one run share: data, device, evaluator, and how each stage is carried out."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchvision
+import transformers
+
+from detrdistill import __version__
+from detrdistill.checkpoints import class_map
+from detrdistill.coco import find_root, read_splits
+from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
+from detrdistill.data.dataset import DetectionDataset, EpochSampler, evaluation_batches
+from detrdistill.data.transforms import DetectorInput, augmentation
+from detrdistill.detectors.build import build_detector, make_trainable
+from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.weights import Coverage, load_detector, with_classes
+from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
+from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
+from detrdistill.engine.state import replace_folder, write_json
+from detrdistill.engine.step import LossStep
+from detrdistill.engine.teacher import Teacher, check_teacher
+from detrdistill.engine.train import Best, Progress, Report, Trainer
+from detrdistill.engine.verify import evaluate_folder
+from detrdistill.errors import ConfigError
+from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
+from detrdistill.export import ModelCard, export_folder
+from detrdistill.methods.method import Method
+
+Trained = Literal["student", "control"]
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run reads and writes."""
+
+    dataset: Path
+    """COCO data, see `detrdistill.coco`."""
+    work: Path
+    """Resumable state, and the exported folders `student` and `control`."""
+    teacher: Path | None = None
+    """Checkpoint folder of the teacher; required to distil."""
+    student: Path | None = None
+    """Checkpoint folder the student starts from; required where the configuration names no architecture."""
+
+
+class Session:
+    """One attempt at a run. Stages that an earlier attempt completed are not repeated."""
+
+    def __init__(
+        self,
+        config: TrainConfig | DistillConfig,
+        paths: Paths,
+        report: Report,
+        should_stop: Callable[[], bool],
+    ):
+        self.config = config
+        self.paths = paths
+        self.report = report
+        self.should_stop = should_stop
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        sets = read_splits(find_root(paths.dataset))
+        self.train_set, self.val_set = sets["train"], sets["val"]
+        self.evaluator = CocoEvaluator(self.val_set)
+        self.workers = _loader_workers(config.data.workers)
+        content = json.dumps([config.model_dump(), self.train_set.classes, len(self.train_set.images)])
+        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        training = config.training
+        steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
+        trained = 2 if isinstance(config, DistillConfig) and config.control else 1
+        self.progress = Progress(total_steps=training.epochs * steps * trained)
+
+    # ---- detectors
+
+    def new_student(self) -> Detector:
+        """The student at its first step: new from the catalog, or from a checkpoint."""
+        seed, classes = self.config.training.seed, self.train_set.classes
+        size = self.config.data.image_size
+        if self.config.student is not None:
+            student = build_detector(self.config.student, classes, size or DEFAULT_IMAGE_SIZE, seed)
+        elif self.paths.student is not None:
+            student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
+            self._report_coverage("student", coverage)
+            student = with_classes(student, classes, seed)
+            if size is not None:
+                student.preprocessing = replace(student.preprocessing, height=size, width=size)
+        else:
+            raise ConfigError(
+                "The run names no student.",
+                hint="Give an architecture or a checkpoint.",
+                pointer="/config/student",
+            )
+        make_trainable(student)
+        return student.to(self.device)
+
+    def load_teacher(self) -> tuple[Teacher, Coverage]:
+        """The teacher, with its classes in the order of the data set."""
+        if self.paths.teacher is None:
+            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer="/teacher")
+        size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
+        detector, coverage = load_detector(self.paths.teacher, fallback_size=size)
+        self._report_coverage("teacher", coverage)
+        return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
+
+    def build_methods(self, config: DistillConfig, teacher: Teacher, student: Detector) -> list[Method]:
+        """The configured methods, on the run's device."""
+        methods = build_methods(
+            config.methods,
+            shape_of(teacher.detector),
+            shape_of(student),
+            build_criterion(config.criterion, student),
+            config.training.seed,
+        )
+        return [method.to(self.device) for method in methods]
+
+    def _report_coverage(self, role: Role, coverage: Coverage) -> None:
+        self.report(
+            WeightsLoaded(
+                role=role,
+                loaded=coverage.loaded,
+                total=coverage.total,
+                missing=coverage.missing,
+                unexpected=coverage.unexpected,
+            )
+        )
+
+    # ---- stages
+
+    def pass_gate(self, config: DistillConfig, teacher: Teacher, coverage: Coverage) -> ModelReport:
+        """Evaluate the teacher on the validation set; once per run, whatever the number of attempts."""
+        cache = self.paths.work / "state" / "teacher.json"
+        if cache.is_file():
+            row = ModelReport.model_validate_json(cache.read_bytes())
+        else:
+            detector = teacher.detector
+            metrics = self._evaluate(teacher.detect, detector)
+            self.report(Evaluated(role="teacher", step=0, epoch=0.0, metrics=metrics))
+            pixels = torch.zeros(1, 3, detector.preprocessing.height, detector.preprocessing.width, device=self.device)
+            row = ModelReport(
+                metrics=metrics,
+                parameters=parameter_count(detector),
+                milliseconds_per_image=milliseconds_per_image(detector.model, pixels),
+                best_epoch=None,
+            )
+            write_json(cache, row.model_dump())
+        check_teacher(row.metrics, config.teacher.min_ap, coverage)
+        return row
+
+    def train(self, role: Trained, student: Detector, teacher: Teacher | None, methods: list[Method]) -> Best:
+        """Train one detector; its best weights are then in the folder named after its role."""
+        config = self.config
+        inputs = [DetectorInput(student.preprocessing)]
+        if teacher is not None and teacher.detector.preprocessing != student.preprocessing:
+            inputs.append(DetectorInput(teacher.detector.preprocessing))
+        random_changes = augmentation(
+            horizontal_flip=config.data.horizontal_flip,
+            photometric=config.data.photometric,
+            crop=config.data.crop,
+        )
+        trainer = Trainer(
+            role=role,
+            detector=student,
+            methods=methods,
+            loss=LossStep(
+                student,
+                build_criterion(config.criterion, student),
+                methods,
+                teacher,
+                inputs,
+                _autocast(config.training.precision, self.device),
+                self.device,
+            ),
+            dataset=DetectionDataset(self.train_set, inputs, random_changes),
+            training=config.training,
+            every_epochs=config.evaluation.every_epochs,
+            workers=self.workers,
+            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector),
+            export=partial(self._export, role),
+            report=self.report,
+            should_stop=self.should_stop,
+            progress=self.progress,
+            work=self.paths.work,
+            fingerprint=self.fingerprint,
+        )
+        return trainer.run()
+
+    def verify(self, role: Trained, best: Best) -> ModelReport:
+        """Measure the exported folder, loaded anew."""
+        folder = self.paths.work / role
+        batch_size = self.config.evaluation.batch_size
+        metrics, milliseconds = evaluate_folder(folder, self.evaluator, self.device, batch_size)
+        detector, _ = load_detector(folder, DEFAULT_IMAGE_SIZE)
+        return ModelReport(
+            metrics=metrics,
+            parameters=parameter_count(detector),
+            milliseconds_per_image=milliseconds,
+            best_epoch=best.epoch,
+        )
+
+    def finish(self, rows: Mapping[Role, ModelReport]) -> RunResult:
+        """Put the rows together and write the model card."""
+        student, control = rows["student"], rows.get("control")
+        result = RunResult(
+            student=student,
+            teacher=rows.get("teacher"),
+            control=control,
+            kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
+            device=_device_name(self.device),
+            versions={
+                "detrdistill": __version__,
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+                "transformers": transformers.__version__,
+                "python": platform.python_version(),
+            },
+        )
+        detector, _ = load_detector(self.paths.work / "student", DEFAULT_IMAGE_SIZE)
+        ModelCard(
+            title=detector.info.title,
+            paper=detector.info.paper,
+            classes=detector.classes,
+            report=student,
+            teacher=result.teacher,
+            control=control,
+            validation_images=len(self.val_set.images),
+            config=self.config.model_dump(mode="json"),
+            versions=result.versions,
+        ).write(self.paths.work / "student")
+        write_json(self.paths.work / "result.json", result.model_dump())
+        return result
+
+    # ---- parts of the stages
+
+    def _evaluate(self, detect: Detect, detector: Detector) -> CocoMetrics:
+        prepare = DetectorInput(detector.preprocessing)
+        dataset = DetectionDataset(self.val_set, [prepare], augment=None)
+        batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
+        return self.evaluator.run(detect, prepare, batches, self.device)
+
+    def _export(self, role: Trained, detector: Detector) -> None:
+        category_ids = self.train_set.category_ids
+        replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
+
+
+def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return detector.detections(detector(pixels_BCHW))
+
+
+def _autocast(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype | None:
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if precision == "bf16" else None
+
+
+def _loader_workers(configured: int | None) -> int:
+    if configured is not None:
+        return configured
+    return min(_MOST_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)"

@@ -1,0 +1,81 @@
+"""Resumable state on disk: written atomically, verified when read, never executed."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_KEEP = 2
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """One checkpoint file and its digest."""
+
+    path: Path
+    sha256: str
+
+
+def save_state(folder: Path, step: int, state: dict[str, Any]) -> SavedState:
+    """Write `step-<n>.pt` with its digest beside it, then remove all but the newest two.
+
+    A crash at any moment leaves either the old files or the new one, never half of one: the digest is written last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:08d}.pt"
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    digest = sha256_of(path)
+    write_atomically(path.with_suffix(".sha256"), lambda temporary: temporary.write_text(digest))
+    for old in sorted(folder.glob("step-*.pt"))[:-_KEEP]:
+        old.with_suffix(".sha256").unlink(missing_ok=True)
+        old.unlink()
+    return SavedState(path, digest)
+
+
+def load_newest_state(folder: Path) -> dict[str, Any] | None:
+    """Read the newest file whose content matches its digest; None if there is none."""
+    for path in sorted(folder.glob("step-*.pt"), reverse=True):
+        digest = path.with_suffix(".sha256")
+        if digest.is_file() and digest.read_text() == sha256_of(path):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(value, indent=2) + "\n"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside the target, flush to disk, rename over it."""
+    temporary = path.with_name(path.name + ".part")
+    write(temporary)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder beside the target, then put it in the target's place."""
+    temporary, old = path.with_name(path.name + ".part"), path.with_name(path.name + ".old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write(temporary)
+    if path.exists():
+        path.rename(old)
+    temporary.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

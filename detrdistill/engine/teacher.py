@@ -1,0 +1,65 @@
+"""The frozen teacher, and the gate it must pass."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.weights import Coverage
+from detrdistill.errors import TeacherRejected
+from detrdistill.events import CocoMetrics
+from detrdistill.outputs import DetectorOutput
+
+
+class Teacher:
+    """A detector that only gives signals.
+
+    It is deliberately no `nn.Module`: nothing that walks over modules (train mode, optimiser, moving average,
+    checkpoint) can reach it.
+
+    Args:
+        detector: in evaluation mode.
+        class_map: output index of each class of the data set; other outputs have no influence.
+    """
+
+    def __init__(self, detector: Detector, class_map: tuple[int, ...]):
+        self.detector = detector.eval().requires_grad_(False)
+        self.class_map = class_map
+
+    @torch.no_grad()
+    def __call__(self, pixels_BCHW: Tensor) -> DetectorOutput:
+        """Run the teacher; its logits have one column per class of the data set."""
+        assert not self.detector.training, "the teacher must stay in evaluation mode"
+        output = self.detector(pixels_BCHW)
+        return replace(output, logits_LBQC=output.logits_LBQC[..., list(self.class_map)])
+
+    def detect(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detections in the classes of the data set."""
+        return self.detector.detections(self(pixels_BCHW))
+
+
+def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage) -> None:
+    """Refuse a teacher that does not detect on this data.
+
+    Raises:
+        TeacherRejected: with the measured AP and the likely cause.
+    """
+    if metrics.ap >= min_ap:
+        return
+    if coverage.missing:
+        cause = (
+            "Its weights are incomplete: the missing tensors stay at random values. Give a checkpoint of exactly "
+            "this architecture, or fine-tune this one with a train job first."
+        )
+    else:
+        cause = (
+            "Fine-tune it on this data set with a train job first, or check that class names and preprocessing are "
+            "those it was trained with. If the number is right for this data, lower teacher.min_ap."
+        )
+    raise TeacherRejected(
+        f"The teacher scores AP {metrics.ap:.4f} (AP50 {metrics.ap50:.4f}) on the validation set, below the floor "
+        f"of {min_ap}. {coverage}",
+        hint=cause,
+        pointer="/config/teacher/min_ap",
+    )

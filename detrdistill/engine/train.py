@@ -1,0 +1,266 @@
+"""Train one detector from its first step, or from its last checkpoint, to its end."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from detrdistill.config import Training
+from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
+from detrdistill.detectors.detector import Detector
+from detrdistill.engine.optimizer import build_optimizer, build_schedule, moving_average
+from detrdistill.engine.state import load_newest_state, save_state
+from detrdistill.engine.step import LossStep, freeze_batch_norms
+from detrdistill.errors import ConfigError, Diverged, Stopped
+from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, StepLogged
+from detrdistill.methods.method import Method
+
+Report = Callable[[Event], None]
+_LOGS_PER_RUN = 400
+_CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass
+class Progress:
+    """Training steps of the whole run, over all detectors it trains, and the time they take."""
+
+    total_steps: int
+    done: int = 0
+    _counted: int = 0
+    _start: float = field(default_factory=time.monotonic)
+
+    def skip(self, steps: int) -> None:
+        """Count steps that an earlier attempt has done."""
+        self.done += steps
+
+    def advance(self) -> None:
+        """Count one step done now."""
+        self.done += 1
+        self._counted += 1
+
+    @property
+    def fraction(self) -> float:
+        """Share of the steps done, in [0, 1]."""
+        return self.done / self.total_steps
+
+    @property
+    def eta_seconds(self) -> float:
+        """Remaining steps at the pace of this attempt so far, evaluations included."""
+        pace = (time.monotonic() - self._start) / max(self._counted, 1)
+        return pace * (self.total_steps - self.done)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The evaluated weights with the highest AP so far."""
+
+    ap: float = -1.0
+    epoch: float = 0.0
+
+
+@dataclass
+class Trainer:
+    """Everything that trains one detector.
+
+    Attributes:
+        role: whose curve this is.
+        detector: the student or the control.
+        methods: distillation methods; empty for the control and for plain training.
+        evaluate: COCO metrics of a detector on the validation split.
+        export: called with the averaged detector whenever it is the best so far.
+        state_folder: checkpoints of this detector.
+        fingerprint: of the configuration; a checkpoint of another one is refused.
+    """
+
+    role: Literal["student", "control"]
+    detector: Detector
+    methods: list[Method]
+    loss: LossStep
+    dataset: DetectionDataset
+    training: Training
+    every_epochs: int
+    workers: int
+    evaluate: Callable[[Detector], CocoMetrics]
+    export: Callable[[Detector], None]
+    report: Report
+    should_stop: Callable[[], bool]
+    progress: Progress
+    work: Path
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        self.sampler = EpochSampler(len(self.dataset), self.training.batch_size, self.training.seed)
+        self.total_steps = self.training.epochs * self.sampler.steps_per_epoch
+        self.extra = nn.ModuleList(self.methods)
+        self.optimizer = build_optimizer(self.detector, self.extra, self.training)
+        self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
+        decay = self.training.ema_decay
+        self.averaged: AveragedModel | None = None if decay is None else moving_average(self.detector, decay)
+        self.step = 0
+        self.best = Best()
+        self.state_folder = self.work / "state" / self.role
+
+    @property
+    def evaluated_detector(self) -> Detector:
+        """The averaged weights, or the plain ones where there is no average."""
+        return self.detector if self.averaged is None else self.averaged.module  # pyright: ignore
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data done."""
+        return self.step / self.sampler.steps_per_epoch
+
+    def run(self) -> Best:
+        """Train to the end.
+
+        Returns:
+            The best evaluation; its weights have been exported.
+
+        Raises:
+            Stopped: the caller asked for it; a checkpoint is on disk.
+            Diverged: a loss or gradient is not finite.
+        """
+        torch.manual_seed(self.training.seed)
+        self._resume()
+        self.progress.skip(self.step)
+        log_every = max(1, self.total_steps // _LOGS_PER_RUN)
+        meter = Meter(self.step)
+        saved_at = time.monotonic()
+        for batch in self._batches():
+            meter.add(*self._optimise(batch), images=len(batch.targets))
+            self.step += 1
+            self.progress.advance()
+            if self.step % log_every == 0 or self.step == self.total_steps:
+                self._log(meter)
+            end_of_epoch = self.step % self.sampler.steps_per_epoch == 0
+            if end_of_epoch and (round(self.epoch) % self.every_epochs == 0 or self.step == self.total_steps):
+                self._evaluate()
+                self._save()
+                saved_at = time.monotonic()
+            elif time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+                self._save()
+                saved_at = time.monotonic()
+            if self.should_stop() and self.step < self.total_steps:
+                self._save()
+                raise Stopped(f"Stopped at step {self.step} of {self.total_steps}.", hint="Start it again to resume.")
+        return self.best
+
+    def _batches(self) -> Iterator[Batch]:
+        return training_batches(
+            self.dataset, self.sampler, first_step=self.step, last_step=self.total_steps, workers=self.workers
+        )
+
+    def _optimise(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """One optimiser step: terms, total and gradient norm."""
+        self.detector.train()
+        self.extra.train()
+        if self.training.freeze_batch_norm:
+            freeze_batch_norms(self.detector)
+        losses = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
+        if not torch.isfinite(norm):
+            raise Diverged("The gradient is not finite.", hint="Lower training.lr, or train with precision fp32.")
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.detector)
+        return losses.terms, losses.total.detach(), norm
+
+    def _log(self, meter: "Meter") -> None:
+        means, images_per_second = meter.flush(self.step)
+        self.report(
+            StepLogged(
+                role=self.role,
+                step=self.step,
+                total_steps=self.total_steps,
+                epoch=self.epoch,
+                lr=max(float(lr) for lr in self.schedule.get_last_lr()),
+                grad_norm=means.pop("grad_norm"),
+                losses=means,
+                images_per_second=images_per_second,
+                progress=self.progress.fraction,
+                eta_seconds=self.progress.eta_seconds,
+            )
+        )
+
+    def _evaluate(self) -> None:
+        detector = self.evaluated_detector
+        detector.eval()
+        metrics = self.evaluate(detector)
+        self.report(Evaluated(role=self.role, step=self.step, epoch=self.epoch, metrics=metrics))
+        if metrics.ap > self.best.ap:
+            self.best = Best(metrics.ap, self.epoch)
+            self.export(detector)
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "step": self.step,
+            "best": [self.best.ap, self.best.epoch],
+            "detector": self.detector.state_dict(),
+            "averaged": None if self.averaged is None else self.averaged.state_dict(),
+            "methods": self.extra.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        saved = save_state(self.state_folder, self.step, state)
+        file = str(saved.path.relative_to(self.work))
+        self.report(CheckpointSaved(role=self.role, step=self.step, file=file, sha256=saved.sha256))
+
+    def _resume(self) -> None:
+        state = load_newest_state(self.state_folder)
+        if state is None:
+            return
+        if state["fingerprint"] != self.fingerprint:
+            raise ConfigError(
+                "The work directory holds checkpoints of another configuration.",
+                hint="Use an empty directory; a run is resumed with exactly the configuration it began with.",
+            )
+        self.step = state["step"]
+        self.best = Best(*state["best"])
+        self.detector.load_state_dict(state["detector"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.extra.load_state_dict(state["methods"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
+class Meter:
+    """Means of the loss terms since the last log, kept on the device until asked for."""
+
+    def __init__(self, step: int):
+        self._restart(step)
+
+    def add(self, terms: dict[str, Tensor], total: Tensor, norm: Tensor, *, images: int) -> None:
+        """Count one step."""
+        for name, value in (terms | {"total": total, "grad_norm": norm}).items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._images += images
+
+    def flush(self, step: int) -> tuple[dict[str, float], float]:
+        """Means per step and images per second; start over."""
+        steps = step - self._first_step
+        means = {name: float(value) / steps for name, value in self._sums.items()}
+        images_per_second = self._images / max(time.monotonic() - self._start, 1e-9)
+        self._restart(step)
+        return means, images_per_second
+
+    def _restart(self, step: int) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._images = 0
+        self._first_step = step
+        self._start = time.monotonic()

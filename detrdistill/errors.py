@@ -1,0 +1,58 @@
+"""Errors a user can act on. Each says what is wrong, where, and what to do.
+
+Every error carries a stable `code` (the API turns it into a problem type), a `hint` and, where one input
+field is to blame, a JSON pointer (RFC 6901) into the document the user sent.
+"""
+
+from typing import ClassVar
+
+
+class DetrDistillError(Exception):
+    """Root of all errors raised on purpose."""
+
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, *, hint: str = "", pointer: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.pointer = pointer
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(DetrDistillError):
+    """The configuration asks for something that does not exist or does not fit together."""
+
+    code = "config_invalid"
+
+
+class DatasetError(DetrDistillError):
+    """The data set cannot be read as COCO detection data, or has nothing to train on."""
+
+    code = "dataset_invalid"
+
+
+class CheckpointError(DetrDistillError):
+    """The checkpoint is not a detector that can be loaded, or does not fit the data set."""
+
+    code = "checkpoint_invalid"
+
+
+class TeacherRejected(DetrDistillError):
+    """The teacher gate measured an AP below `teacher.min_ap`."""
+
+    code = "teacher_below_floor"
+
+
+class Diverged(DetrDistillError):
+    """A loss term or a gradient became NaN or infinite."""
+
+    code = "diverged"
+
+
+class Stopped(DetrDistillError):
+    """The caller asked the run to stop; a checkpoint was written and the run can be resumed."""
+
+    code = "stopped"

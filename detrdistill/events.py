@@ -1,0 +1,149 @@
+"""What a run tells its caller while it works. One line of JSON per event; the schema of that line.
+
+The engine emits these objects through its `report` callback. The worker writes them to rows, the command line
+prints them; neither looks into the engine.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Role = Literal["teacher", "student", "control"]
+Stage = Literal["prepare", "teacher_gate", "train_student", "train_control", "export"]
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class CocoMetrics(BaseModel):
+    """The COCO numbers of one detector on one split; AP in [0, 1], -1 where no box has that size."""
+
+    model_config = _FROZEN
+
+    ap: float = Field(description="AP averaged over IoU 0.50:0.95")
+    ap50: float = Field(description="AP at IoU 0.50")
+    ap75: float = Field(description="AP at IoU 0.75")
+    ap_small: float = Field(description="AP of boxes below 32x32 px")
+    ap_medium: float = Field(description="AP of boxes from 32x32 to 96x96 px")
+    ap_large: float = Field(description="AP of boxes above 96x96 px")
+    ar1: float = Field(description="AR with one detection per image")
+    ar10: float = Field(description="AR with ten detections per image")
+    ar100: float = Field(description="AR with one hundred detections per image")
+    per_class: dict[str, float] = Field(description="AP of each class by name, -1 where it has no box")
+
+
+class StageChanged(BaseModel):
+    """The run entered a stage."""
+
+    model_config = _FROZEN
+    kind: Literal["stage"] = "stage"
+    stage: Stage
+
+
+class WeightsLoaded(BaseModel):
+    """How completely a checkpoint filled a detector."""
+
+    model_config = _FROZEN
+    kind: Literal["weights_loaded"] = "weights_loaded"
+    role: Role
+    loaded: int = Field(description="tensors of the model that the file filled")
+    total: int = Field(description="tensors of the model")
+    missing: tuple[str, ...] = Field(description="tensors the file lacks (left at their initial values)")
+    unexpected: tuple[str, ...] = Field(description="tensors of the file the model has no place for")
+
+
+class StepLogged(BaseModel):
+    """Means over the optimiser steps since the last such event."""
+
+    model_config = _FROZEN
+    kind: Literal["step"] = "step"
+    role: Role
+    step: int = Field(description="optimiser steps done")
+    total_steps: int
+    epoch: float = Field(description="passes over the training set done, fractional")
+    lr: float
+    grad_norm: float = Field(description="L2 norm before clipping")
+    losses: dict[str, float] = Field(description="unweighted terms and `total`, the weighted sum")
+    images_per_second: float
+    progress: float = Field(description="fraction of the whole run's training steps done, in [0, 1]")
+    eta_seconds: float = Field(description="estimated time to the end of the whole run")
+
+
+class Evaluated(BaseModel):
+    """COCO metrics of one detector on the validation set."""
+
+    model_config = _FROZEN
+    kind: Literal["evaluated"] = "evaluated"
+    role: Role
+    step: int = Field(description="optimiser steps done; 0 for the teacher")
+    epoch: float
+    metrics: CocoMetrics
+
+
+class CheckpointSaved(BaseModel):
+    """A resumable state is on disk."""
+
+    model_config = _FROZEN
+    kind: Literal["checkpoint"] = "checkpoint"
+    role: Role
+    step: int
+    file: str = Field(description="path below the run's work directory")
+    sha256: str
+
+
+class ModelReport(BaseModel):
+    """One row of the final table."""
+
+    model_config = _FROZEN
+
+    metrics: CocoMetrics
+    parameters: int
+    milliseconds_per_image: float = Field(description="median forward time at batch 1 on the run's device")
+    best_epoch: float | None = Field(description="epoch of the exported weights; null for the teacher")
+
+
+class RunResult(BaseModel):
+    """What the run found. The student's metrics were measured on the exported folder, loaded anew."""
+
+    model_config = _FROZEN
+
+    student: ModelReport
+    teacher: ModelReport | None = None
+    control: ModelReport | None = None
+    kd_gain: float | None = Field(None, description="student AP minus control AP")
+    device: str
+    versions: dict[str, str]
+
+
+class RunFinished(BaseModel):
+    """The run is complete and its export folder is final."""
+
+    model_config = _FROZEN
+    kind: Literal["finished"] = "finished"
+    result: RunResult
+
+
+class RunFailed(BaseModel):
+    """The run ended with an error a retry will not cure."""
+
+    model_config = _FROZEN
+    kind: Literal["failed"] = "failed"
+    code: str
+    message: str
+    hint: str = ""
+    pointer: str = ""
+
+
+class RunStopped(BaseModel):
+    """The run stopped on request; it can be resumed from its last checkpoint."""
+
+    model_config = _FROZEN
+    kind: Literal["stopped"] = "stopped"
+
+
+Event = Annotated[
+    StageChanged | WeightsLoaded | StepLogged | Evaluated | CheckpointSaved | RunFinished | RunFailed | RunStopped,
+    Field(discriminator="kind"),
+]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+"""Parses one line: `EVENT.validate_json(line)`."""

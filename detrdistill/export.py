@@ -1,0 +1,94 @@
+"""Write the student alone, as a folder that `transformers` loads with one line."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detrdistill.detectors.detector import Detector
+from detrdistill.events import ModelReport
+from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
+
+LABEL_MAP = "label_map.json"
+MODEL_CARD = "README.md"
+
+
+def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...]) -> None:
+    """Save weights (safetensors), configuration, preprocessing and label map into an existing folder.
+
+    `category_ids` are the COCO ids of the classes, for those who evaluate against the original annotations.
+    """
+    detector.model.save_pretrained(folder)
+    _write_json(folder / PREPROCESSOR, detector.preprocessing.to_json(detector.processor_class))
+    classes = zip(detector.classes, category_ids, strict=True)
+    labels = [{"index": index, "name": name, "category_id": category} for index, (name, category) in enumerate(classes)]
+    _write_json(folder / LABEL_MAP, labels)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the README of an exported folder says."""
+
+    title: str
+    paper: str
+    classes: tuple[str, ...]
+    report: ModelReport
+    teacher: ModelReport | None
+    control: ModelReport | None
+    validation_images: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write the card, with the metrics measured on this very folder."""
+        rows = [
+            ("this model", self.report),
+            ("teacher", self.teacher),
+            ("same student, not distilled", self.control),
+        ]
+        table = "\n".join(
+            f"| {name} | {row.metrics.ap:.4f} | {row.metrics.ap50:.4f} | {row.metrics.ap75:.4f} | {row.parameters:,} |"
+            for name, row in rows
+            if row is not None
+        )
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        (folder / MODEL_CARD).write_text(
+            f"""---
+library_name: transformers
+pipeline_tag: object-detection
+---
+
+# {self.title} ({len(self.classes)} classes)
+
+Architecture: {self.title}, {self.paper}. Classes: {", ".join(self.classes)}.
+
+```python
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+processor = AutoImageProcessor.from_pretrained("path/to/this/folder")
+model = AutoModelForObjectDetection.from_pretrained("path/to/this/folder")
+```
+
+COCO metrics on the {self.validation_images} validation images, measured on this folder with the two lines above,
+`post_process_object_detection(outputs, threshold=0.0)` and pycocotools:
+
+| | AP | AP50 | AP75 | parameters |
+|---|---|---|---|---|
+{table}
+
+`label_map.json` gives the COCO category id of each class. A student may inherit the licence terms of its teacher.
+
+<details><summary>Configuration of the run</summary>
+
+```json
+{json.dumps(self.config, indent=2)}
+```
+
+{versions}
+</details>
+"""
+        )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

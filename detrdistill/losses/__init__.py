@@ -1,0 +1,1 @@
+"""Losses shared by the detection criterion and the distillation methods."""

@@ -1,0 +1,54 @@
+"""Classification losses over per-class sigmoid scores, summed over queries and classes.
+
+Each takes `logits_PC` of any leading shape and returns one unnormalised scalar.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+
+def focal(logits: Tensor, one_hot: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss against one-hot targets. Source: Lin et al., arXiv 1708.02002, Eq. 5."""
+    return sigmoid_focal_loss(logits, one_hot, alpha=alpha, gamma=gamma, reduction="sum")
+
+
+def varifocal(logits: Tensor, one_hot: Tensor, quality: Tensor, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
+    """Varifocal loss: matched queries aim at their IoU, others at zero.
+
+    Args:
+        logits: raw scores `[..., C]`.
+        one_hot: 1 at the matched class, else 0.
+        quality: IoU of each query with its target in [0, 1], zero where unmatched, `[..., 1]`.
+
+    Source: arXiv 2008.13367, Eq. 2, in the form of RT-DETR (arXiv 2304.08069): binary cross-entropy weighted with
+    q for the matched class and alpha p^gamma elsewhere.
+    """
+    target = one_hot * quality
+    weight = alpha * logits.detach().sigmoid() ** gamma * (1 - one_hot) + target
+    return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
+
+
+def matchability_aware(logits: Tensor, one_hot: Tensor, quality: Tensor, gamma: float = 1.5) -> Tensor:
+    """MAL of DEIM: as varifocal, but low-quality matches still pull the score up.
+
+    Args as `varifocal`. Source: Huang et al., arXiv 2412.04234, Eq. 3: matched class weighted 1 and aiming at
+    q^gamma, other classes weighted p^gamma.
+    """
+    target = one_hot * quality**gamma
+    weight = logits.detach().sigmoid() ** gamma * (1 - one_hot) + one_hot
+    return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
+
+
+def soft_binary_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:
+    """`sum_c softplus(x_c) - x_c t_c` of each row: `[..., C]` gives `[...]`.
+
+    Its minimum is the entropy of the teacher's scores, not zero; see `binary_entropy`.
+    """
+    return F.binary_cross_entropy_with_logits(logits, probability, reduction="none").sum(-1)
+
+
+def binary_entropy(probability: Tensor) -> Tensor:
+    """Sum over classes of the entropy of each Bernoulli score, in nats: `[..., C]` gives `[...]`."""
+    return torch.special.entr(probability).sum(-1) + torch.special.entr(1 - probability).sum(-1)

@@ -1,0 +1,136 @@
+"""The detection loss of the DETR family, written once, over the layer axis.
+
+All decoder layers are matched and scored together; auxiliary heads (proposals, denoising queries) go through the
+same function with their own pairs. The library's own losses are not used: `ARCHITECTURE.md` says why.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from detrdistill.boxes import iou_and_giou, to_xyxy
+from detrdistill.catalog import ClassificationLoss
+from detrdistill.losses.classification import focal, matchability_aware, varifocal
+from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets
+from detrdistill.outputs import DetectorOutput, Targets
+
+TERMS = ("classification", "l1", "giou")
+
+
+class SetCriterion:
+    """Hungarian matching to the ground truth, then classification, L1 and GIoU losses.
+
+    Source: DETR (arXiv 2005.12872, Eqs. 1 and 2) with the sigmoid classification of Deformable DETR.
+    """
+
+    def __init__(
+        self,
+        classification: ClassificationLoss = "focal",
+        class_weight: float | None = None,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        class_cost: float = 2.0,
+        l1_cost: float = 5.0,
+        giou_cost: float = 2.0,
+    ):
+        self.classification: ClassificationLoss = classification
+        if class_weight is None:
+            class_weight = 2.0 if classification == "focal" else 1.0
+        self.term_weights = dict(zip(TERMS, (class_weight, l1_weight, giou_weight), strict=True))
+        self.class_cost = class_cost
+        self.l1_cost = l1_cost
+        self.giou_cost = giou_cost
+
+    def weights(self) -> dict[str, float]:
+        """Coefficient of every term that `__call__` can return."""
+        prefixes = ("detection", "proposal", "denoising")
+        return {f"{prefix}.{term}": self.term_weights[term] for prefix in prefixes for term in TERMS}
+
+    def __call__(self, output: DetectorOutput, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Unweighted loss terms of one forward pass, each summed over layers.
+
+        Terms are normalised by the number of targets in the batch (at least one). An image without targets
+        contributes background classification only.
+        """
+        logits_LBQC, boxes_LBQ4 = output.supervised()
+        pairs = self.match(logits_LBQC, boxes_LBQ4, targets)
+        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
+        if output.proposals is not None:
+            head = output.proposals
+            logits_LBQC, boxes_LBQ4 = head.logits_BQC[None], head.boxes_BQ4[None]
+            if head.class_agnostic:
+                logits_LBQC = logits_LBQC[..., :1]
+                targets = [Targets(torch.zeros_like(t.labels_N), t.boxes_N4) for t in targets]
+            pairs = self.match(logits_LBQC, boxes_LBQ4, targets)
+            terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
+        if output.denoising is not None:
+            noised = output.denoising
+            one_layer = Assignment(torch.zeros_like(noised.image_P), noised.image_P, noised.query_P, noised.target_P)
+            pairs = one_layer.select_layers([0] * len(noised.logits_LBQC))
+            losses = self.losses(noised.logits_LBQC, noised.boxes_LBQ4, pairs, targets, noised.groups)
+            terms |= _prefixed("denoising", losses)
+        return terms
+
+    @torch.no_grad()
+    def match(self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, targets: Sequence[Targets]) -> Assignment:
+        """Assign ground truth to queries in every layer, by focal class cost, L1 and GIoU."""
+        labels_BN, boxes_BN4 = pad_targets(targets)
+        cost_LBQN = self.class_cost * focal_cost(logits_LBQC, labels_BN)
+        cost_LBQN += box_cost(boxes_LBQ4, boxes_BN4, l1=self.l1_cost, giou=self.giou_cost)
+        return assign(cost_LBQN, [len(target.labels_N) for target in targets])
+
+    def losses(
+        self,
+        logits_LBQC: Tensor,
+        boxes_LBQ4: Tensor,
+        pairs: Assignment,
+        targets: Sequence[Targets],
+        groups: int = 1,
+    ) -> dict[str, Tensor]:
+        """Classification, L1 and GIoU terms of given pairs; unmatched queries are background.
+
+        Args:
+            logits_LBQC: raw scores.
+            boxes_LBQ4: predicted boxes.
+            pairs: query and target of each pair; `target_P` indexes the image's own targets.
+            targets: ground truth.
+            groups: copies of each target among the pairs; divides the normaliser out.
+        """
+        offset_B = _offsets(targets, pairs.image_P.device)
+        flat_P = offset_B[pairs.image_P] + pairs.target_P
+        labels_P = torch.cat([target.labels_N for target in targets])[flat_P]
+        wanted_P4 = torch.cat([target.boxes_N4 for target in targets])[flat_P]
+        predicted_P4 = boxes_LBQ4[pairs.layer_P, pairs.image_P, pairs.query_P]
+        iou_P, giou_P = iou_and_giou(to_xyxy(predicted_P4), to_xyxy(wanted_P4))
+
+        one_hot = torch.zeros_like(logits_LBQC)
+        one_hot[pairs.layer_P, pairs.image_P, pairs.query_P, labels_P] = 1
+        quality = torch.zeros_like(logits_LBQC[..., :1])
+        quality[pairs.layer_P, pairs.image_P, pairs.query_P, 0] = iou_P.detach()
+        match self.classification:
+            case "focal":
+                class_loss = focal(logits_LBQC, one_hot)
+            case "varifocal":
+                class_loss = varifocal(logits_LBQC, one_hot, quality)
+            case "mal":
+                class_loss = matchability_aware(logits_LBQC, one_hot, quality)
+            case _:
+                assert_never(self.classification)
+        count = max(sum(len(target.labels_N) for target in targets), 1) * groups
+        return {
+            "classification": class_loss / count,
+            "l1": (predicted_P4 - wanted_P4).abs().sum() / count,
+            "giou": (1 - giou_P).sum() / count,
+        }
+
+
+def _prefixed(prefix: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in terms.items()}
+
+
+def _offsets(targets: Sequence[Targets], device: torch.device) -> Tensor:
+    """Index of each image's first target in the concatenation of all."""
+    lengths = torch.tensor([0, *(len(target.labels_N) for target in targets)], device=device)
+    return lengths.cumsum(0)[:-1]

@@ -1,0 +1,201 @@
+"""Hungarian-matching logits distillation: DETRDistill (arXiv 2211.10156), Eqs. 3 to 5, and its release.
+
+Teacher and student predictions are unordered sets, so each pair is found by an assignment, layer by layer. The
+`official` form matches all queries at once; the `paper` form matches the teacher's positives (those the ground
+truth is assigned to) fully and its negatives by boxes only.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from detrdistill.boxes import clamp_to_image, iou_and_giou, to_xyxy
+from detrdistill.losses.classification import binary_entropy, soft_binary_cross_entropy
+from detrdistill.losses.contrastive import ContrastiveHead
+from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, soft_bce_cost
+from detrdistill.methods.method import DetectorShape, Method, Signals
+
+_EXCLUDED = 1e6
+"""Cost that no pair of real queries reaches."""
+
+
+class MatchedLogits(Method):
+    """Distil class scores and boxes of matched queries.
+
+    Per student layer k and its teacher layers: assign teacher queries to student queries by
+    `class_weight * softBCE + l1_weight * L1 - giou_weight * GIoU`, then average the same terms (1 - GIoU in place
+    of -GIoU) over the pairs. Layers are summed.
+
+    The `classification` term is reported above its floor, the entropy of the teacher's scores, so that it falls to
+    zero when the student agrees; the subtracted part has no gradient.
+    """
+
+    name = "matched_logits"
+
+    def __init__(
+        self,
+        teacher: DetectorShape,
+        student: DetectorShape,
+        *,
+        weight: float = 1.0,
+        class_weight: float = 1.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        split: bool = False,
+        positive_weight: float = 1.0,
+        negative_weight: float = 1.0,
+        negative_pool: Literal["all", "remaining"] = "all",
+        pair_weight: Literal["none", "teacher_confidence"] = "none",
+        layers: Literal["all", "last"] = "all",
+        layer_reduction: Literal["sum", "mean"] = "sum",
+        clamp_teacher_boxes: bool = True,
+        contrastive_weight: float = 0.0,
+        contrastive_temperature: float = 0.07,
+    ):
+        super().__init__()
+        pairs = layer_pairs(teacher.layers, student.layers)
+        if layers == "last":
+            pairs = pairs[-1:]
+        self.teacher_layers = [pair[0] for pair in pairs]
+        self.student_layers = [pair[1] for pair in pairs]
+        shares = [self.student_layers.count(layer) for layer in self.student_layers]
+        self.layer_weights = [1 / share if layer_reduction == "mean" else 1.0 for share in shares]
+        self.weight = weight
+        self.class_weight = class_weight
+        self.l1_weight = l1_weight
+        self.giou_weight = giou_weight
+        self.split = split
+        self.positive_weight = positive_weight
+        self.negative_weight = negative_weight
+        self.negative_pool = negative_pool
+        self.pair_weight = pair_weight
+        self.clamp_teacher_boxes = clamp_teacher_boxes
+        self.contrastive_weight = contrastive_weight
+        self.contrast: nn.Module | None = None
+        if contrastive_weight > 0:
+            self.contrast = ContrastiveHead(teacher.width, student.width, contrastive_temperature)
+
+    def weights(self) -> Mapping[str, float]:
+        """As the base class."""
+        weights = {
+            "classification": self.class_weight,
+            "l1": self.l1_weight,
+            "giou": self.giou_weight,
+            "negative_l1": self.l1_weight,
+            "negative_giou": self.giou_weight,
+            "contrastive": self.contrastive_weight,
+        }
+        return {f"{self.name}.{term}": self.weight * weight for term, weight in weights.items()}
+
+    def forward(self, signals: Signals) -> dict[str, Tensor]:
+        """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
+        with torch.no_grad():
+            probability_LBTC = signals.teacher.logits_LBQC[self.teacher_layers].sigmoid()
+            teacher_boxes_LBT4 = signals.teacher.boxes_LBQ4[self.teacher_layers]
+            if self.clamp_teacher_boxes:
+                teacher_boxes_LBT4 = clamp_to_image(teacher_boxes_LBT4)
+        logits_LBQC = signals.student.logits_LBQC[self.student_layers]
+        boxes_LBQ4 = signals.student.boxes_LBQ4[self.student_layers]
+        if self.split:
+            positives, negatives = self._match_apart(
+                logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4, signals.teacher_assignment
+            )
+        else:
+            positives = self._match(logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4)
+            negatives = None
+
+        weight_P = self._pair_weights(positives, probability_LBTC)
+        terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, positives, weight_P)
+        student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
+        teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
+        excess_P = soft_binary_cross_entropy(student_PC, teacher_PC) - binary_entropy(teacher_PC)
+        terms["classification"] = (weight_P * excess_P).sum()
+        if negatives is not None:
+            terms = {name: self.positive_weight * term for name, term in terms.items()}
+            weight_P = self.negative_weight * self._pair_weights(negatives, probability_LBTC)
+            box_terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, negatives, weight_P)
+            terms |= {f"negative_{name}": term for name, term in box_terms.items()}
+        if self.contrast is not None:
+            terms["contrastive"] = self._contrastive(signals, positives)
+        return {f"{self.name}.{term}": value for term, value in terms.items()}
+
+    @torch.no_grad()
+    def _match(
+        self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, probability_LBTC: Tensor, teacher_boxes_LBT4: Tensor
+    ) -> Assignment:
+        """Teacher queries to student queries, all in one assignment per layer and image."""
+        cost_LBQT = self.class_weight * soft_bce_cost(logits_LBQC, probability_LBTC)
+        cost_LBQT += box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
+        return assign(cost_LBQT, [cost_LBQT.shape[-1]] * cost_LBQT.shape[1])
+
+    @torch.no_grad()
+    def _match_apart(
+        self,
+        logits_LBQC: Tensor,
+        boxes_LBQ4: Tensor,
+        probability_LBTC: Tensor,
+        teacher_boxes_LBT4: Tensor,
+        ground_truth: Assignment,
+    ) -> tuple[Assignment, Assignment]:
+        """Two assignments: positives by class and box, negatives by box alone.
+
+        Positives and negatives are columns of the same cost matrix; the columns of the other kind are given a cost
+        that no real pair reaches, and the pairs that took one nevertheless are dropped.
+        """
+        positive_LBT = torch.zeros_like(probability_LBTC[..., 0], dtype=torch.bool)
+        chosen = ground_truth.select_layers(self.teacher_layers)
+        positive_LBT[chosen.layer_P, chosen.image_P, chosen.query_P] = True
+
+        box_LBQT = box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
+        full_LBQT = box_LBQT + self.class_weight * soft_bce_cost(logits_LBQC, probability_LBTC)
+        positives = _assign_columns(full_LBQT, positive_LBT)
+        if self.negative_pool == "remaining":
+            box_LBQT[positives.layer_P, positives.image_P, positives.query_P] = _EXCLUDED
+        return positives, _assign_columns(box_LBQT, ~positive_LBT)
+
+    def _pair_weights(self, pairs: Assignment, probability_LBTC: Tensor) -> Tensor:
+        """Weight of each pair: sums to one over each layer's pairs, times the weight of the layer."""
+        if self.pair_weight == "teacher_confidence":
+            weight_P = probability_LBTC[pairs.layer_P, pairs.image_P, pairs.target_P].amax(-1)
+        else:
+            weight_P = torch.ones_like(pairs.layer_P, dtype=probability_LBTC.dtype)
+        layers = len(self.layer_weights)
+        total_L = weight_P.new_zeros(layers).index_add(0, pairs.layer_P, weight_P)
+        scale_L = weight_P.new_tensor(self.layer_weights) / total_L.clamp(min=1e-6)
+        return weight_P * scale_L[pairs.layer_P]
+
+    @staticmethod
+    def _box_terms(
+        boxes_LBQ4: Tensor, teacher_boxes_LBT4: Tensor, pairs: Assignment, weight_P: Tensor
+    ) -> dict[str, Tensor]:
+        student_P4 = boxes_LBQ4[pairs.layer_P, pairs.image_P, pairs.query_P]
+        teacher_P4 = teacher_boxes_LBT4[pairs.layer_P, pairs.image_P, pairs.target_P]
+        giou_P = iou_and_giou(to_xyxy(student_P4), to_xyxy(teacher_P4))[1]
+        return {
+            "l1": (weight_P * (student_P4 - teacher_P4).abs().sum(-1)).sum(),
+            "giou": (weight_P * (1 - giou_P)).sum(),
+        }
+
+    def _contrastive(self, signals: Signals, pairs: Assignment) -> Tensor:
+        assert self.contrast is not None
+        student_LBQD = signals.student.hidden_LBQD[self.student_layers]
+        teacher_LBTD = signals.teacher.hidden_LBQD[self.teacher_layers]
+        student_PD = student_LBQD[pairs.layer_P, pairs.image_P, pairs.query_P]
+        teacher_PD = teacher_LBTD[pairs.layer_P, pairs.image_P, pairs.target_P]
+        total = student_PD.new_zeros(())
+        for layer, weight in enumerate(self.layer_weights):
+            of_layer = pairs.layer_P == layer
+            if of_layer.sum() < 2:  # one pair has nothing to be contrasted with
+                continue
+            total = total + weight * self.contrast(teacher_PD[of_layer], student_PD[of_layer])
+        return total
+
+
+def _assign_columns(cost_LBQT: Tensor, wanted_LBT: Tensor) -> Assignment:
+    """Assign only the wanted columns of each layer and image."""
+    cost_LBQT = cost_LBQT.masked_fill(~wanted_LBT[:, :, None, :], _EXCLUDED)
+    pairs = assign(cost_LBQT, [cost_LBQT.shape[-1]] * cost_LBQT.shape[1])
+    allowed_P = cost_LBQT[pairs.layer_P, pairs.image_P, pairs.query_P, pairs.target_P] < _EXCLUDED
+    return Assignment(*(index[allowed_P] for index in (pairs.layer_P, pairs.image_P, pairs.query_P, pairs.target_P)))

@@ -1,0 +1,96 @@
+"""Query-prior assignment distillation: DETRDistill (arXiv 2211.10156), Eq. 10, and its release.
+
+The teacher's queries run through the student's decoder as an extra group, and the ground truth is given to them by
+the teacher's own assignment: a stable one from the first step on, where the student's still changes. The group
+exists in training only.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from torch import Tensor, nn
+
+from detrdistill.boxes import clamp_to_image
+from detrdistill.losses.set_criterion import TERMS, SetCriterion
+from detrdistill.matching import layer_pairs
+from detrdistill.methods.method import DetectorShape, Group, Method, Signals
+from detrdistill.outputs import DetectorOutput, Queries
+
+AssignmentSource = Literal["student", "teacher_layer", "teacher_last"]
+
+
+class QueryPrior(Method):
+    """Supervise the student's predictions from the teacher's queries with the ground truth.
+
+    Queries are projected to the student's width where the widths differ. A teacher without a positional part gives
+    its content for it; a teacher whose references are points gives its first layer's boxes where boxes are needed.
+    """
+
+    name = "query_prior"
+
+    def __init__(
+        self,
+        teacher: DetectorShape,
+        student: DetectorShape,
+        criterion: SetCriterion,
+        *,
+        weight: float = 1.0,
+        assignment: AssignmentSource = "student",
+        group: Group = "second_pass",
+        reference: Literal["student", "teacher"] = "student",
+    ):
+        super().__init__()
+        self.weight = weight
+        self.assignment: AssignmentSource = assignment
+        self.group: Group = group
+        self.reference = reference if student.derives_reference else "teacher"
+        self.reference_size = student.reference_size
+        self.term_weights = criterion.term_weights
+        self.teacher_layer_of = _teacher_layer_of(teacher.layers, student.layers)
+        self.content = _projection(teacher.width, student.width)
+        self.position = _projection(teacher.width, student.width) if student.has_position else None
+
+    def weights(self) -> Mapping[str, float]:
+        """As the base class."""
+        return {f"{self.name}.{term}": self.weight * self.term_weights[term] for term in TERMS}
+
+    def student_queries(self, teacher: DetectorOutput) -> tuple[Group, Queries]:
+        """The teacher's queries in the student's form."""
+        queries = teacher.queries
+        position = None
+        if self.position is not None:
+            source = queries.content_BQD if queries.position_BQD is None else queries.position_BQD
+            position = self.position(source.detach())
+        reference = None
+        if self.reference == "teacher":
+            reference = queries.reference_BQK
+            if reference is None or reference.shape[-1] < self.reference_size:
+                reference = clamp_to_image(teacher.boxes_LBQ4[0])
+            reference = reference[..., : self.reference_size].detach()
+        return self.group, Queries(self.content(queries.content_BQD.detach()), position, reference)
+
+    def forward(self, signals: Signals) -> dict[str, Tensor]:
+        """Terms `classification`, `l1` and `giou` over all supervised predictions of the group."""
+        assert signals.group is not None, "the step runs the queries this method asks for"
+        logits_LBQC, boxes_LBQ4 = signals.group.supervised()
+        extra = len(logits_LBQC) - len(self.teacher_layer_of)  # an initial prediction goes with the first layer
+        match self.assignment:
+            case "student":
+                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets)
+            case "teacher_layer":
+                layers = self.teacher_layer_of[:1] * extra + self.teacher_layer_of
+                pairs = signals.teacher_assignment.select_layers(layers)
+            case "teacher_last":
+                last = len(signals.teacher.logits_LBQC) - 1
+                pairs = signals.teacher_assignment.select_layers([last] * len(logits_LBQC))
+        losses = signals.criterion.losses(logits_LBQC, boxes_LBQ4, pairs, signals.targets)
+        return {f"{self.name}.{term}": value for term, value in losses.items()}
+
+
+def _teacher_layer_of(teacher_layers: int, student_layers: int) -> list[int]:
+    """The last teacher layer that supervises each student layer."""
+    return list({student: teacher for teacher, student in layer_pairs(teacher_layers, student_layers)}.values())
+
+
+def _projection(inputs: int, outputs: int) -> nn.Module:
+    return nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs)

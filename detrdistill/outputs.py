@@ -1,0 +1,107 @@
+"""What every detector returns and every loss reads. The shape legend of the project.
+
+Tensor names end in their axes:
+
+    B  image of the batch          C  class                 S  feature level
+    L  decoder layer               D  channel               T  memory token
+    Q  query                       N  target of one image   P  matched pair
+    H, W  rows and columns         K  coordinate of a reference point (2 or 4)
+
+Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of one image."""
+
+    labels_N: Tensor
+    """int64 class indices."""
+    boxes_N4: Tensor
+    """float32 boxes in [0, 1]."""
+
+    def to(self, device: torch.device) -> "Targets":
+        """Copy to a device."""
+        return Targets(self.labels_N.to(device, non_blocking=True), self.boxes_N4.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What defines a group of object queries, in a form another detector can be given."""
+
+    content_BQD: Tensor
+    """Decoder input embeddings."""
+    position_BQD: Tensor | None = None
+    """Learned positional part (Deformable DETR); None where the family derives it from the reference."""
+    reference_BQK: Tensor | None = None
+    """Initial reference points (K = 2) or boxes (K = 4) in [0, 1]; None: the receiving detector derives it."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Class scores and boxes of one prediction head that is not a decoder layer."""
+
+    logits_BQC: Tensor
+    boxes_BQ4: Tensor
+    class_agnostic: bool = False
+    """Only the first logit counts and means 'object' (proposals of two-stage Deformable DETR)."""
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Predictions from noised ground truth, with their targets known by construction; never distilled."""
+
+    logits_LBQC: Tensor
+    boxes_LBQ4: Tensor
+    image_P: Tensor
+    query_P: Tensor
+    target_P: Tensor
+    """Index into the image's own targets."""
+    groups: int
+    """Noised copies of each target; divides the loss."""
+
+
+@dataclass(frozen=True)
+class DetectorOutput:
+    """One forward pass of one detector. Logits, boxes and hidden states are float32."""
+
+    logits_LBQC: Tensor
+    """Raw class scores of every decoder layer; sigmoid gives probabilities."""
+    boxes_LBQ4: Tensor
+    hidden_LBQD: Tensor
+    """Query embeddings after each decoder layer, as the heads see them."""
+    queries: Queries
+    neck: tuple[Tensor, ...] = ()
+    """Feature maps before the transformer encoder, `feature_BDHW` per level."""
+    memory: tuple[Tensor, ...] = ()
+    """Feature maps the decoder attends to, `feature_BDHW` per level."""
+    initial: Prediction | None = None
+    """The first layer's prediction before distribution refinement (D-FINE lineage): supervised, not distilled."""
+    proposals: Prediction | None = None
+    """First-stage prediction of two-stage detectors: supervised, not distilled."""
+    denoising: Denoising | None = None
+    group: "DetectorOutput | None" = None
+    """Predictions from a second group of queries that shared this forward pass."""
+    decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Arguments of the decoder call, for another pass over the same memory."""
+
+    def supervised(self) -> tuple[Tensor, Tensor]:
+        """All predictions the detection loss is applied to: `initial`, if any, then the decoder layers."""
+        if self.initial is None:
+            return self.logits_LBQC, self.boxes_LBQ4
+        return (
+            torch.cat([self.initial.logits_BQC[None], self.logits_LBQC]),
+            torch.cat([self.initial.boxes_BQ4[None], self.boxes_LBQ4]),
+        )
+
+
+def strides(feature_maps: tuple[Tensor, ...], image_height: int) -> tuple[int, ...]:
+    """Stride of each feature map in pixels of the detector's input."""
+    return tuple(round(image_height / feature_BDHW.shape[-2]) for feature_BDHW in feature_maps)

@@ -1,0 +1,1 @@
+"""The data set, teacher and jobs that `make demo` runs on."""
