@@ -123,6 +123,7 @@ def _loader(dataset: DetectionDataset, batches: object, workers: int) -> DataLoa
         batch_sampler=batches,  # pyright: ignore[reportArgumentType]  any iterable of index lists will do
         num_workers=workers,
         collate_fn=_collate,
+        generator=torch.Generator(),  # or creating a loader would advance the global one, and break exact resume
         pin_memory=torch.cuda.is_available(),
     )
     return loader

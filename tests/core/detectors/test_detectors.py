@@ -1,0 +1,167 @@
+"""Every family behind the one interface: exact against the library's own forward pass."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detrdistill.catalog import CATALOG
+from detrdistill.detectors.build import make_trainable
+from detrdistill.detectors.detector import Detector
+from detrdistill.losses.set_criterion import SetCriterion
+from detrdistill.outputs import Queries
+from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
+
+FAMILIES = sorted(TINY)
+TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return tiny_detector(request.param)
+
+
+@pytest.fixture
+def pixels() -> torch.Tensor:
+    return torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def foreign_queries(detector: Detector, count: int = 7) -> Queries:
+    generator = torch.Generator().manual_seed(1)
+    content = torch.randn(2, count, detector.width, generator=generator)
+    position = torch.randn(2, count, detector.width, generator=generator) if detector.position_argument else None
+    reference = torch.rand(2, count, detector.reference_size, generator=generator) * 0.3 + 0.3
+    return Queries(content, position, reference)
+
+
+def test_all_families_are_tested():
+    assert set(FAMILIES) == set(CATALOG)
+
+
+def test_the_last_layer_is_the_library_models_output(detector: Detector, pixels: torch.Tensor):
+    detector.eval()
+    with torch.no_grad():
+        ours, theirs = detector(pixels), detector.model(pixel_values=pixels)
+    torch.testing.assert_close(ours.logits_LBQC[-1], theirs.logits, atol=0, rtol=0)
+    torch.testing.assert_close(ours.boxes_LBQ4[-1], theirs.pred_boxes, atol=0, rtol=0)
+
+
+def test_every_layer_is_reported_in_evaluation_and_training(detector: Detector, pixels: torch.Tensor):
+    for training in (False, True):
+        output = detector.train(training)(pixels, TARGETS)
+        assert output.logits_LBQC.shape == (2, 2, 10, 3)
+        assert output.boxes_LBQ4.shape == (2, 2, 10, 4)
+        assert output.hidden_LBQD.shape == (2, 2, 10, detector.width)
+        assert output.boxes_LBQ4.min() >= 0
+        assert output.queries.content_BQD.shape == (2, 10, detector.width)
+
+
+def test_replaying_its_own_queries_gives_the_same_output(detector: Detector, pixels: torch.Tensor):
+    detector.eval()
+    with torch.no_grad():
+        output = detector(pixels)
+        again = detector.decode(output, output.queries)
+    torch.testing.assert_close(again.logits_LBQC, output.logits_LBQC, atol=1e-6, rtol=0)
+    torch.testing.assert_close(again.boxes_LBQ4, output.boxes_LBQ4, atol=1e-6, rtol=0)
+
+
+def test_a_second_group_equals_a_second_pass_and_leaves_the_first_alone(detector: Detector, pixels: torch.Tensor):
+    """T13, the equalities."""
+    detector.eval()
+    queries = foreign_queries(detector)
+    with torch.no_grad():
+        alone = detector(pixels)
+        beside = detector(pixels, beside=queries)
+        decoder_pass = detector.decode(alone, queries)
+        full_pass = detector(pixels, instead=queries)
+    assert beside.group is not None
+    for name in ("logits_LBQC", "boxes_LBQ4", "hidden_LBQD"):
+        torch.testing.assert_close(getattr(beside, name), getattr(alone, name), atol=1e-5, rtol=0)
+        for other in (decoder_pass, full_pass):
+            torch.testing.assert_close(getattr(beside.group, name), getattr(other, name), atol=1e-5, rtol=0)
+
+
+def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch.Tensor):
+    """T13, the isolation."""
+    detector.eval()
+    queries = foreign_queries(detector)
+    broken = queries.content_BQD.clone()
+    broken[:, 3] = float("nan")
+    with torch.no_grad():
+        alone = detector(pixels)
+        beside = detector(pixels, beside=replace(queries, content_BQD=broken))
+    assert beside.group is not None
+    assert beside.group.logits_LBQC.isnan().any()
+    torch.testing.assert_close(beside.logits_LBQC, alone.logits_LBQC, atol=0, rtol=0)
+
+
+def test_denoising_queries_are_kept_apart(detector: Detector, pixels: torch.Tensor):
+    detector.train()
+    output = detector(pixels, TARGETS, beside=foreign_queries(detector))
+    assert output.logits_LBQC.shape[2] == 10
+    assert output.group is not None
+    assert output.group.logits_LBQC.shape[2] == 7
+    if detector.family == "deformable-detr":
+        assert output.denoising is None
+        return
+    noised = output.denoising
+    assert noised is not None
+    assert set(noised.image_P.tolist()) == {0}, "the second image has no targets"
+    assert len(noised.query_P) == 2 * noised.groups
+    boxes = torch.stack([TARGETS[0].boxes_N4[target] for target in noised.target_P])
+    first_layer = noised.boxes_LBQ4[0, noised.image_P, noised.query_P]
+    assert (first_layer - boxes).abs().mean() < 0.25, "a denoising query starts near its target"
+
+
+def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torch.Tensor):
+    """T18 for the student: backbone, neck, decoder and heads, through its own and a foreign group of queries."""
+    make_trainable(detector)
+    detector.train().zero_grad(set_to_none=True)
+    queries = foreign_queries(detector)
+    content = queries.content_BQD.requires_grad_()
+    output = detector(pixels, TARGETS, beside=queries)
+    criterion = SetCriterion(detector.info.classification)
+    terms = criterion(output, TARGETS)
+    assert output.group is not None
+    terms |= {f"group.{name}": value for name, value in criterion(output.group, TARGETS).items()}
+    torch.stack(list(terms.values())).sum().backward()
+    without = [name for name, weight in detector.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert without == []
+    assert content.grad is not None
+    assert content.grad.abs().sum() > 0
+
+
+def test_backbone_prefixes_and_slow_layers_name_real_weights(detector: Detector):
+    names = [name for name, _ in detector.named_parameters()]
+    assert any(name.startswith(detector.backbone_prefixes()) for name in names)
+    for part in detector.slow_layers:
+        assert any(part in name for name in names)
+
+
+def test_memory_and_neck_are_feature_maps(detector: Detector, pixels: torch.Tensor):
+    output = detector.eval()(pixels)
+    assert output.memory
+    assert output.neck
+    for feature in output.memory:
+        assert feature.shape[:2] == (2, detector.width)
+        assert SIDE % feature.shape[-1] == 0
+
+
+def test_detections_are_those_of_the_image_processor(detector: Detector, pixels: torch.Tensor, tmp_path):
+    from transformers import AutoImageProcessor
+
+    from detrdistill.export import export_folder
+
+    export_folder(detector.eval(), tmp_path, (1, 2, 3))
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    with torch.no_grad():
+        scores, labels, boxes = detector.detections(detector(pixels))
+        raw = detector.model(pixel_values=pixels)
+    found = processor.post_process_object_detection(raw, threshold=0.0, target_sizes=[(SIDE, SIDE)] * 2)
+    for image, result in enumerate(found):
+        torch.testing.assert_close(scores[image], result["scores"])
+        assert labels[image].tolist() == result["labels"].tolist()
+        corners = torch.cat(
+            [boxes[image, :, :2] - boxes[image, :, 2:] / 2, boxes[image, :, :2] + boxes[image, :, 2:] / 2], 1
+        )
+        torch.testing.assert_close(corners * SIDE, result["boxes"], atol=1e-3, rtol=1e-4)

@@ -1,0 +1,221 @@
+"""The recipe on tiny detectors and real files: what is trained, saved, resumed and exported."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForObjectDetection
+
+from detrdistill.checkpoints import inspect_checkpoint
+from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
+from detrdistill.detectors.build import build_detector
+from detrdistill.engine.run import run
+from detrdistill.engine.session import Paths
+from detrdistill.errors import ConfigError, Diverged, Stopped, TeacherRejected
+from detrdistill.events import CheckpointSaved, Evaluated, Event, RunFinished, StepLogged
+from detrdistill.export import export_folder
+
+STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
+DATA = {"image_size": 64, "horizontal_flip": True, "photometric": True, "crop": True}
+TRAINING = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "warmup_steps": 2}
+METHODS = [{"kind": "matched_logits"}, {"kind": "target_features"}, {"kind": "query_prior"}]
+
+
+def config_of(**changes) -> TrainConfig | DistillConfig:
+    base = {"kind": "distill", "student": STUDENT, "data": DATA, "training": TRAINING, "methods": METHODS}
+    base |= {"teacher": {"min_ap": 0}, "control": True}
+    return RUN_CONFIG.validate_python(base | changes)
+
+
+def train_config(**changes) -> TrainConfig | DistillConfig:
+    return RUN_CONFIG.validate_python(
+        {"kind": "train", "student": STUDENT, "data": DATA, "training": TRAINING} | changes
+    )
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher that was never trained: wider and deeper than the student."""
+    folder = tmp_path_factory.mktemp("teacher")
+    architecture = Architecture(family="rt-detr-v2", size="nano", queries=12)
+    export_folder(build_detector(architecture, ["red", "green"], 96, seed=7), folder, (3, 8))
+    return folder
+
+
+class Recorder:
+    """Remembers events; asks to stop after a number of steps."""
+
+    def __init__(self, stop_after: int | None = None):
+        self.events: list[Event] = []
+        self.stop_after = stop_after
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+
+    def should_stop(self) -> bool:
+        return self.stop_after is not None and len(self.of(StepLogged)) >= self.stop_after
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.fixture(scope="module")
+def finished(rectangles: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
+    work = tmp_path_factory.mktemp("work")
+    recorder = Recorder()
+    run(config_of(), Paths(rectangles, work, teacher=teacher), recorder)
+    return work, recorder
+
+
+def test_a_run_reports_every_stage_and_ends_with_its_result(finished: tuple[Path, Recorder]):
+    work, recorder = finished
+    stages = [event.stage for event in recorder.events if event.kind == "stage"]
+    assert stages == ["prepare", "teacher_gate", "train_student", "train_control", "export"]
+    steps = recorder.of(StepLogged)
+    assert [event.step for event in steps if event.role == "student"] == list(range(1, 7))
+    assert steps[-1].progress == 1
+    assert steps[0].eta_seconds > 0
+    result = recorder.of(RunFinished)[-1].result
+    assert result.teacher is not None
+    assert result.control is not None
+    assert result.kd_gain == pytest.approx(result.student.metrics.ap - result.control.metrics.ap)
+    assert result.student.parameters == result.control.parameters < result.teacher.parameters
+    assert json.loads((work / "result.json").read_text())["student"]["parameters"] == result.student.parameters
+
+
+def test_only_the_student_is_distilled(finished: tuple[Path, Recorder]):
+    _, recorder = finished
+    student = next(event for event in recorder.of(StepLogged) if event.role == "student")
+    control = next(event for event in recorder.of(StepLogged) if event.role == "control")
+    assert {name.split(".")[0] for name in student.losses} >= {"matched_logits", "target_features", "query_prior"}
+    assert {name.split(".")[0] for name in control.losses} == {"detection", "proposal", "denoising", "total"}
+    for term in ("detection.classification", "detection.l1", "proposal.giou"):
+        assert student.losses[term] == pytest.approx(control.losses[term], rel=1e-5), "same first batch, same weights"
+
+
+@pytest.mark.export
+def test_the_exported_student_is_an_undistilled_model_in_name_and_shape(finished: tuple[Path, Recorder]):
+    """T20."""
+    work, _ = finished
+    plain = build_detector(Architecture(**STUDENT), ["red", "green"], 64, seed=0)
+    exported = AutoModelForObjectDetection.from_pretrained(work / "student")
+    names = {name: tuple(tensor.shape) for name, tensor in exported.state_dict().items()}
+    assert names == {name: tuple(tensor.shape) for name, tensor in plain.model.state_dict().items()}
+    stored = weights_of(work / "student")
+    assert not [name for name in stored if name.startswith(("teacher.", "methods.", "extra.")) or "project" in name]
+    assert exported.config.id2label == {0: "red", 1: "green"}
+    card = inspect_checkpoint(work / "student")
+    assert card.family == "rt-detr-v2"
+    assert card.image_size == (64, 64)
+    labels = json.loads((work / "student" / "label_map.json").read_text())
+    assert [label["category_id"] for label in labels] == [3, 8]
+    assert "from_pretrained" in (work / "student" / "README.md").read_text()
+
+
+@pytest.mark.export
+def test_the_published_number_is_that_of_the_exported_file(finished: tuple[Path, Recorder]):
+    """The engine's evaluation of the best weights equals the one through the library alone."""
+    _, recorder = finished
+    result = recorder.of(RunFinished)[-1].result
+    best = max(event.metrics.ap for event in recorder.of(Evaluated) if event.role == "student")
+    assert result.student.metrics.ap == pytest.approx(best, abs=1e-3)
+
+
+def run_in_two_parts(
+    make: Callable[[], TrainConfig | DistillConfig], paths: Callable[[Path], Paths], work: Path, stop_after: int
+) -> Recorder:
+    first = Recorder(stop_after)
+    with pytest.raises(Stopped):
+        run(make(), paths(work), first, first.should_stop)
+    assert first.of(CheckpointSaved)
+    second = Recorder()
+    run(make(), paths(work), second)
+    return second
+
+
+@pytest.mark.parametrize("stop_after", [2, 8])
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    finished: tuple[Path, Recorder], rectangles: Path, teacher: Path, tmp_path: Path, stop_after: int
+):
+    """Stopped in the middle of an epoch, in the student's or the control's training."""
+    work, _ = finished
+    recorder = run_in_two_parts(
+        config_of, lambda folder: Paths(rectangles, folder, teacher=teacher), tmp_path, stop_after
+    )
+    for role in ("student", "control"):
+        assert_equal_weights(weights_of(work / role), weights_of(tmp_path / role))
+    seen = {(event.role, event.step) for event in recorder.of(StepLogged)}
+    assert ("student", 1) not in seen, "steps already done are not repeated"
+
+
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
+    finished: tuple[Path, Recorder], rectangles: Path, teacher: Path, tmp_path: Path
+):
+    work, _ = finished
+    recorder = Recorder(stop_after=5)
+    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    with pytest.raises(Stopped):
+        run(config_of(), paths, recorder, recorder.should_stop)
+    newest = tmp_path / recorder.of(CheckpointSaved)[-1].file
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    run(config_of(), paths, recorder)
+    assert_equal_weights(weights_of(work / "student"), weights_of(tmp_path / "student"))
+
+
+def test_another_configuration_may_not_resume(rectangles: Path, tmp_path: Path):
+    recorder = Recorder(stop_after=1)
+    with pytest.raises(Stopped):
+        run(train_config(), Paths(rectangles, tmp_path), recorder, recorder.should_stop)
+    changed = train_config(training=TRAINING | {"lr": 5e-4})
+    with pytest.raises(ConfigError, match="another configuration"):
+        run(changed, Paths(rectangles, tmp_path), Recorder())
+
+
+def test_a_weak_teacher_is_rejected_before_any_step(rectangles: Path, teacher: Path, tmp_path: Path):
+    recorder = Recorder()
+    with pytest.raises(TeacherRejected, match="below the floor") as caught:
+        run(config_of(teacher={"min_ap": 0.5}), Paths(rectangles, tmp_path, teacher=teacher), recorder)
+    assert caught.value.pointer == "/config/teacher/min_ap"
+    assert recorder.of(StepLogged) == []
+
+
+def test_a_loss_that_explodes_stops_the_run(rectangles: Path, tmp_path: Path):
+    with pytest.raises(Diverged, match="not finite"):
+        run(
+            train_config(training=TRAINING | {"lr": 1.0, "epochs": 60, "clip_norm": 1e9}),
+            Paths(rectangles, tmp_path),
+            Recorder(),
+        )
+
+
+def test_fine_tuning_keeps_the_rows_of_known_classes(rectangles: Path, teacher: Path, tmp_path: Path):
+    recorder = Recorder()
+    config = train_config(student=None, data=DATA | {"image_size": None}, training=TRAINING | {"epochs": 1})
+    result = run(config, Paths(rectangles, tmp_path, student=teacher), recorder)
+    assert result.teacher is None
+    assert result.kd_gain is None
+    assert inspect_checkpoint(tmp_path / "student").image_size == (96, 96)
+    loaded = next(event for event in recorder.events if event.kind == "weights_loaded")
+    assert (loaded.missing, loaded.unexpected) == ((), ())
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_half_precision_trains(rectangles: Path, teacher: Path, tmp_path: Path, precision: str):
+    config = config_of(training=TRAINING | {"precision": precision, "epochs": 1}, control=False)
+    result = run(config, Paths(rectangles, tmp_path, teacher=teacher), Recorder())
+    assert result.student.metrics.ap >= 0

@@ -1,0 +1,132 @@
+"""One step of every family and variant: gradients reach the student, never the teacher."""
+
+import pytest
+import torch
+
+from detrdistill.config import RUN_CONFIG, DistillConfig
+from detrdistill.data.dataset import Batch
+from detrdistill.data.transforms import DetectorInput
+from detrdistill.detectors.build import make_trainable
+from detrdistill.detectors.detector import Detector
+from detrdistill.engine.components import build_criterion, build_methods, shape_of
+from detrdistill.engine.step import LossStep, freeze_batch_norms
+from detrdistill.engine.teacher import Teacher
+from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
+
+BATCH = Batch(
+    images=(torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),),
+    targets=(targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])),
+    image_ids=(1, 2),
+)
+
+
+def methods_config(variant: str, source: str | None = None) -> DistillConfig:
+    features = {"kind": "target_features", "variant": variant} | ({"source": source} if source else {})
+    config = RUN_CONFIG.validate_python(
+        {
+            "kind": "distill",
+            "methods": [
+                {"kind": "matched_logits", "variant": variant},
+                features,
+                {"kind": "query_prior", "variant": variant},
+            ],
+        }
+    )
+    assert isinstance(config, DistillConfig)
+    return config
+
+
+def step_of(student: Detector, teacher: Detector, config: DistillConfig) -> LossStep:
+    criterion = build_criterion(config.criterion, student)
+    methods = build_methods(config.methods, shape_of(teacher), shape_of(student), criterion, seed=0)
+    make_trainable(student)
+    student.train()
+    inputs = [DetectorInput(student.preprocessing)]
+    taught = Teacher(teacher, tuple(range(3)))
+    return LossStep(student, criterion, methods, taught, inputs, None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("variant", ["official", "paper"])
+@pytest.mark.parametrize("family", sorted(TINY))
+def test_gradients_reach_the_student_and_the_projections_only(family: str, variant: str):
+    """T18."""
+    source = "memory" if family == "deimv2" else None  # its neck is as wide as the backbone, not as the queries
+    student = tiny_detector(family, queries=8)
+    teacher = tiny_detector(family, queries=12, layers=3, seed=1)
+    step = step_of(student, teacher, methods_config(variant, source))
+    losses = step(BATCH)
+    losses.total.backward()
+    assert all(torch.isfinite(term) for term in losses.terms.values())
+    assert {name.split(".")[0] for name in losses.terms} >= {
+        "detection",
+        "matched_logits",
+        "target_features",
+        "query_prior",
+    }
+    for name, weight in student.named_parameters():
+        assert not weight.requires_grad or weight.grad is not None, name
+    for method in step.methods:
+        for name, weight in method.named_parameters():
+            assert weight.grad is not None, f"{method.name}.{name}"
+    assert all(weight.grad is None and not weight.requires_grad for weight in teacher.parameters())
+
+
+def test_a_teacher_of_another_width_is_projected():
+    student = tiny_detector("rt-detr-v2", queries=8)
+    teacher = tiny_detector("deimv2", queries=12)
+    step = step_of(student, teacher, methods_config("paper"))
+    step(BATCH).total.backward()
+    assert {name for method in step.methods for name, _ in method.named_parameters()} != set()
+
+
+def test_a_teacher_in_training_mode_is_noticed():
+    """T19, the assertion."""
+    teacher = Teacher(tiny_detector("rt-detr"), (0, 1, 2))
+    teacher.detector.train()
+    with pytest.raises(AssertionError, match="evaluation mode"):
+        teacher(torch.zeros(1, 3, SIDE, SIDE))
+
+
+def test_the_teacher_is_out_of_reach_and_answers_the_same_twice():
+    """T19: training mode of the student's parts does not touch it, two forward passes are bit-equal."""
+    student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
+    step = step_of(student, teacher, methods_config("official"))
+    step(BATCH)
+    assert not teacher.training
+    pixels = torch.rand(1, 3, SIDE, SIDE)
+    assert step.teacher is not None
+    assert torch.equal(step.teacher(pixels).logits_LBQC, step.teacher(pixels).logits_LBQC)
+
+
+def test_teacher_as_student_without_dropout_costs_only_the_entropy():
+    """T21, through the whole step: box and feature terms vanish, the class term is at its floor."""
+    student, teacher = tiny_detector("rt-detr-v2"), tiny_detector("rt-detr-v2")
+    config = methods_config("official")
+    unclamped = config.methods[0].model_copy(update={"clamp_teacher_boxes": False})  # these weights see beyond the edge
+    step = step_of(student, teacher, config.model_copy(update={"methods": (unclamped, *config.methods[1:])}))
+    student.eval()
+    terms = step(BATCH).terms
+    for name in (
+        "matched_logits.classification",
+        "matched_logits.l1",
+        "matched_logits.giou",
+        "target_features.features",
+    ):
+        assert float(terms[name]) == pytest.approx(0, abs=1e-4), name
+
+
+def test_unmapped_teacher_classes_have_no_influence():
+    """T24: a teacher of three classes serves two; its class 1 is nobody's."""
+    detector = tiny_detector("rt-detr")
+    teacher = Teacher(detector, (2, 0))
+    pixels = torch.rand(1, 3, SIDE, SIDE)
+    mapped, full = teacher(pixels).logits_LBQC, detector(pixels).logits_LBQC
+    assert torch.equal(mapped, full[..., [2, 0]])
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    detector = tiny_detector("rt-detr").train()
+    before = {name: value.clone() for name, value in detector.named_buffers() if "running" in name}
+    freeze_batch_norms(detector)
+    detector(torch.rand(2, 3, SIDE, SIDE))
+    assert all(torch.equal(value, before[name]) for name, value in detector.named_buffers() if "running" in name)

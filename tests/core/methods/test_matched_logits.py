@@ -1,0 +1,165 @@
+import pytest
+import torch
+
+from detrdistill.losses.classification import binary_entropy
+from detrdistill.methods.matched_logits import MatchedLogits
+from tests.support.factories import output_of, shape_like, signals_of, targets_of
+
+TEACHER_LOGITS = torch.tensor([[3.0, -3.0], [-3.0, 3.0], [-4.0, -4.0]])
+TEACHER_BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]])
+NOTHING = [targets_of([], [])]
+
+
+def method_for(student, teacher, **knobs) -> MatchedLogits:
+    return MatchedLogits(shape_like(teacher), shape_like(student), **knobs)
+
+
+def terms_of(student, teacher, targets=NOTHING, **knobs) -> dict[str, float]:
+    terms = method_for(student, teacher, **knobs)(signals_of(student, teacher, targets))
+    return {name.removeprefix("matched_logits."): float(value) for name, value in terms.items()}
+
+
+def test_a_permuted_teacher_is_recovered():
+    """T3. The class term is reported above its floor, the teacher's entropy, which is 0.314550 per query here."""
+    order = [2, 0, 1]
+    logits = TEACHER_LOGITS[order].clone().requires_grad_()
+    student, teacher = output_of(logits, TEACHER_BOXES[order]), output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    method = method_for(student, teacher)
+    probability, boxes = teacher.logits_LBQC.sigmoid(), teacher.boxes_LBQ4
+    assert method._match(student.logits_LBQC, student.boxes_LBQ4, probability, boxes).target_P.tolist() == order
+    assert float(binary_entropy(probability).mean()) == pytest.approx(0.314550, abs=1e-5)
+    terms = method(signals_of(student, teacher, NOTHING))
+    for value in terms.values():
+        assert float(value) == pytest.approx(0, abs=1e-5)
+    terms["matched_logits.classification"].backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-6, rtol=0)
+
+
+def test_loss_values_by_hand():
+    """T4: soft cross-entropy 2.420075, 5 L1 0.25, 2 (1 - GIoU) 0.4."""
+    probability = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    student = output_of([[0.0, 0.0], [2.0, -2.0]], [[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]])
+    teacher = output_of(torch.logit(probability), [[0.6, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]])
+    terms = terms_of(student, teacher)
+    floor = float(binary_entropy(probability).mean())
+    assert terms["classification"] + floor == pytest.approx(2.420075, abs=1e-5)
+    assert 5 * terms["l1"] == pytest.approx(0.25, abs=1e-5)
+    assert 2 * terms["giou"] == pytest.approx(0.4, abs=1e-5)
+
+
+def test_fewer_student_queries_than_teacher_queries():
+    """T16: two pairs."""
+    student = output_of(TEACHER_LOGITS[:2], TEACHER_BOXES[:2])
+    teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    assert terms_of(student, teacher) == pytest.approx(dict.fromkeys(("classification", "l1", "giou"), 0), abs=1e-5)
+
+
+def test_student_queries_without_a_partner_contribute_nothing():
+    """T16: the released code would aim their scores at 80."""
+    logits = TEACHER_LOGITS.clone().requires_grad_()
+    boxes = TEACHER_BOXES.clone().requires_grad_()
+    student, teacher = output_of(logits, boxes), output_of(TEACHER_LOGITS[:2] + 0.5, TEACHER_BOXES[:2] + 0.01)
+    terms = method_for(student, teacher)(signals_of(student, teacher, NOTHING))
+    torch.stack(list(terms.values())).sum().backward()
+    for gradient in (logits.grad, boxes.grad):
+        assert gradient is not None
+        assert gradient[2].abs().sum() == 0
+        assert (gradient[:2].abs().sum(-1) > 0).all()
+
+
+def test_teacher_as_student_costs_nothing():
+    """T21."""
+    output = output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    for knobs in ({}, {"split": True}, {"pair_weight": "teacher_confidence"}):
+        target = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
+        assert all(value == pytest.approx(0, abs=1e-5) for value in terms_of(output, output, target, **knobs).values())
+
+
+def test_split_distils_classes_of_positives_only():
+    """Query 0 is positive. A wrong class on another query costs nothing, a wrong box does."""
+    targets = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
+    teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    other_class = TEACHER_LOGITS.clone()
+    other_class[1] = torch.tensor([2.0, -5.0])
+    terms = terms_of(output_of(other_class, TEACHER_BOXES), teacher, targets, split=True)
+    assert all(value == pytest.approx(0, abs=1e-5) for value in terms.values())
+    other_box = TEACHER_BOXES.clone()
+    other_box[1, 0] += 0.04
+    terms = terms_of(output_of(TEACHER_LOGITS, other_box), teacher, targets, split=True)
+    assert terms["negative_l1"] == pytest.approx(0.04 / 2, abs=1e-5)
+    assert terms["l1"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("pool", "l1"), [("all", 0.0), ("remaining", 0.3)])
+def test_negatives_may_or_may_not_share_the_positives_student_queries(pool: str, l1: float):
+    """Both teacher boxes lie on student query 0; the second student query is 0.3 away."""
+    teacher = output_of([[3.0], [-3.0]], [[0.2, 0.2, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]])
+    student = output_of([[3.0], [3.0]], [[0.2, 0.2, 0.2, 0.2], [0.5, 0.2, 0.2, 0.2]])
+    targets = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
+    terms = terms_of(student, teacher, targets, split=True, negative_pool=pool)
+    assert terms["negative_l1"] == pytest.approx(l1, abs=1e-5)
+
+
+def test_confident_pairs_weigh_more():
+    """Pair weights are the teacher's best scores over their sum: (0.9, 0.3) / 1.2."""
+    teacher = output_of(torch.logit(torch.tensor([[0.9], [0.3]])), [[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])
+    student = output_of(torch.logit(torch.tensor([[0.9], [0.3]])), [[0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.3]])
+    assert terms_of(student, teacher)["l1"] == pytest.approx(0.1 / 2, abs=1e-5)
+    weighted = terms_of(student, teacher, pair_weight="teacher_confidence")
+    assert weighted["l1"] == pytest.approx(0.1 * 0.3 / 1.2, abs=1e-5)
+
+
+@pytest.mark.parametrize(("reduction", "factor"), [("sum", 2), ("mean", 1)])
+def test_teacher_layers_of_one_group_are_summed_or_averaged(reduction: str, factor: int):
+    """T26: six equal teacher layers for three student layers."""
+    shifted = TEACHER_BOXES + torch.tensor([0.02, 0.0, 0.0, 0.0])
+    teacher = output_of(TEACHER_LOGITS.expand(6, -1, -1), shifted.expand(6, -1, -1))
+    student = output_of(TEACHER_LOGITS.expand(3, -1, -1), TEACHER_BOXES.expand(3, -1, -1))
+    assert terms_of(student, teacher, layer_reduction=reduction)["l1"] == pytest.approx(factor * 3 * 0.02, abs=1e-5)
+
+
+def test_only_the_last_layers_meet_on_request():
+    teacher = output_of(TEACHER_LOGITS.expand(2, -1, -1), TEACHER_BOXES.expand(2, -1, -1))
+    boxes = TEACHER_BOXES.expand(2, -1, -1).clone()
+    boxes[0] += 0.05
+    student = output_of(TEACHER_LOGITS.expand(2, -1, -1), boxes)
+    assert terms_of(student, teacher, layers="last")["l1"] == pytest.approx(0, abs=1e-5)
+    assert terms_of(student, teacher, layers="all")["l1"] > 0.1
+
+
+def test_teacher_boxes_can_be_clamped_to_the_image():
+    teacher = output_of([[0.0]], [[0.0, 0.5, 0.4, 0.4]])
+    student = output_of([[0.0]], [[0.1, 0.5, 0.2, 0.4]])
+    assert terms_of(student, teacher, clamp_teacher_boxes=True)["l1"] == pytest.approx(0, abs=1e-5)
+    assert terms_of(student, teacher, clamp_teacher_boxes=False)["l1"] == pytest.approx(0.3, abs=1e-5)
+
+
+def test_queries_of_either_side_may_be_permuted():
+    generator = torch.Generator().manual_seed(0)
+    student = output_of(torch.randn(2, 5, 3, generator=generator), torch.rand(2, 5, 4, generator=generator) * 0.4 + 0.1)
+    teacher = output_of(torch.randn(2, 6, 3, generator=generator), torch.rand(2, 6, 4, generator=generator) * 0.4 + 0.1)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    moved = output_of(teacher.logits_LBQC[:, 0, order], teacher.boxes_LBQ4[:, 0, order])
+    assert terms_of(student, moved) == pytest.approx(terms_of(student, teacher), abs=1e-5)
+
+
+def test_the_contrastive_term_trains_its_head_and_the_student_only():
+    """T18 for the release's extra term."""
+    student_hidden = torch.randn(1, 3, 2, requires_grad=True)
+    teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=torch.randn(1, 3, 2))
+    student = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=student_hidden)
+    method = method_for(student, teacher, contrastive_weight=0.2)
+    method(signals_of(student, teacher, NOTHING))["matched_logits.contrastive"].backward()
+    assert student_hidden.grad is not None
+    assert student_hidden.grad.abs().sum() > 0
+    assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_every_term_has_a_weight():
+    output = output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    target = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
+    for knobs in ({}, {"split": True, "contrastive_weight": 0.2}):
+        method = method_for(output, output, weight=2.0, **knobs)
+        assert set(method(signals_of(output, output, target))) <= set(method.weights())
+        assert method.weights()["matched_logits.l1"] == 10.0

@@ -1,0 +1,122 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from detrdistill.errors import Diverged
+from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, pad_targets, soft_bce_cost
+from tests.support.factories import targets_of
+
+LOGITS = torch.tensor([[[[0.0, 0.0], [2.0, -2.0]]]])
+PROBABILITIES = torch.tensor([[[[0.9, 0.1], [0.2, 0.8]]]])
+STUDENT = torch.tensor([[[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]]]])
+TEACHER = torch.tensor([[[[0.6, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]]]])
+
+
+def test_soft_bce_cost_sums_over_classes():
+    """T1."""
+    wanted = torch.tensor([[1.386294, 1.386294], [0.653856, 3.453856]])
+    torch.testing.assert_close(soft_bce_cost(LOGITS, PROBABILITIES)[0, 0], wanted, atol=1e-5, rtol=0)
+
+
+def test_full_and_box_cost():
+    """T4 and T4b."""
+    box = box_cost(STUDENT, TEACHER, l1=5, giou=2)
+    torch.testing.assert_close(box[0, 0], torch.tensor([[-0.7, 1.5], [2.0, -2.0]]), atol=1e-5, rtol=0)
+    full = soft_bce_cost(LOGITS, PROBABILITIES) + box
+    wanted = torch.tensor([[0.686294, 2.886294], [2.653856, 1.453856]])
+    torch.testing.assert_close(full[0, 0], wanted, atol=1e-5, rtol=0)
+    assert assign(full, [2]).target_P.tolist() == [0, 1]
+    assert assign(box, [2]).target_P.tolist() == [0, 1]
+
+
+def test_class_cost_can_decide_the_match():
+    """T5."""
+    logits = torch.tensor([[[[4.0, -4.0], [-4.0, 4.0]]]])
+    probabilities = torch.tensor([[[[0.05, 0.95], [0.95, 0.05]]]])
+    boxes = torch.tensor([[[[0.3, 0.3, 0.2, 0.2], [0.34, 0.3, 0.2, 0.2]]]])
+    box = box_cost(boxes, boxes, l1=5, giou=2)
+    full = soft_bce_cost(logits, probabilities) + box
+    wanted = torch.tensor([[5.6363, -0.697033], [-0.697033, 5.6363]])
+    torch.testing.assert_close(full[0, 0], wanted, atol=1e-4, rtol=0)
+    assert assign(full, [2]).target_P.tolist() == [1, 0]
+    assert assign(box, [2]).target_P.tolist() == [0, 1]
+
+
+@given(st.integers(1, 5), st.integers(0, 5), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_assignment_is_the_cheapest_of_all(queries: int, targets: int, seed: int):
+    cost = torch.from_numpy(np.random.default_rng(seed).normal(size=(1, 1, queries, targets)))
+    pairs = assign(cost, [targets])
+    found = float(cost[0, 0][pairs.query_P, pairs.target_P].sum())
+    few, many = sorted((queries, targets))
+    table = cost[0, 0].numpy() if queries <= targets else cost[0, 0].numpy().T
+    best = min(sum(table[i, j] for i, j in enumerate(order)) for order in permutations(range(many), few))
+    assert found == pytest.approx(best)
+    assert len(pairs) == few
+
+
+def test_all_layers_and_images_at_once_equal_one_at_a_time():
+    rng = np.random.default_rng(0)
+    sizes = [3, 0, 5, 1]
+    cost = torch.from_numpy(rng.normal(size=(6, 4, 7, 5)).astype(np.float32))
+    pairs = assign(cost, sizes)
+    for layer in range(6):
+        for image, size in enumerate(sizes):
+            queries, targets = linear_sum_assignment(cost[layer, image, :, :size].numpy())
+            mine = (pairs.layer_P == layer) & (pairs.image_P == image)
+            assert pairs.query_P[mine].tolist() == queries.tolist()
+            assert pairs.target_P[mine].tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_cost_that_is_not_finite_never_reaches_scipy(value: float):
+    cost = torch.zeros(1, 1, 2, 2)
+    cost[0, 0, 0, 1] = value
+    with pytest.raises(Diverged, match="not finite"):
+        assign(cost, [2])
+
+
+def test_indices_carry_no_gradient():
+    cost = torch.rand(1, 1, 3, 2, requires_grad=True)
+    assert not assign(cost, [2]).query_P.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "pairs"),
+    [
+        (6, 3, [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 2)]),
+        (6, 2, [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1), (5, 1)]),
+        (6, 6, [(layer, layer) for layer in range(6)]),
+        (3, 6, [(0, 0), (0, 1), (1, 2), (1, 3), (2, 4), (2, 5)]),
+    ],
+)
+def test_layers_are_paired_in_groups(teacher: int, student: int, pairs: list[tuple[int, int]]):
+    """T15."""
+    assert layer_pairs(teacher, student) == pairs
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_every_layer_takes_part_in_order_and_the_last_ones_meet(teacher: int, student: int):
+    pairs = layer_pairs(teacher, student)
+    assert {t for t, _ in pairs} == set(range(teacher)) or teacher < student
+    assert {s for _, s in pairs} == set(range(student))
+    assert pairs == sorted(pairs)
+    assert pairs[-1] == (teacher - 1, student - 1)
+
+
+def test_layers_of_an_assignment_can_be_selected_and_repeated():
+    pairs = Assignment(*(torch.tensor(row) for row in ([0, 1, 1], [0, 0, 1], [4, 5, 6], [0, 1, 0])))
+    chosen = pairs.select_layers([1, 1, 0])
+    assert chosen.layer_P.tolist() == [0, 0, 1, 1, 2]
+    assert chosen.query_P.tolist() == [5, 6, 5, 6, 4]
+
+
+def test_targets_are_padded_to_the_longest():
+    labels, boxes = pad_targets([targets_of([2], [[0.5, 0.5, 0.1, 0.1]]), targets_of([], [])])
+    assert labels.tolist() == [[2], [0]]
+    assert boxes.shape == (2, 1, 4)

@@ -1,0 +1,74 @@
+"""Small outputs with known numbers, and tiny detectors."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detrdistill.config import Architecture
+from detrdistill.detectors.build import build_detector
+from detrdistill.detectors.detector import Detector
+from detrdistill.losses.set_criterion import SetCriterion
+from detrdistill.methods.method import DetectorShape, Signals
+from detrdistill.outputs import DetectorOutput, Queries, Targets
+
+TINY = {"deformable-detr": "nano", "rt-detr": "pico", "rt-detr-v2": "pico", "deimv2": "atto"}
+"""The smallest size of each family."""
+SIDE = 192
+
+
+def tiny_detector(family: str, *, classes: int = 3, queries: int = 10, layers: int = 2, seed: int = 0) -> Detector:
+    architecture = Architecture(family=family, size=TINY[family], queries=queries, decoder_layers=layers)
+    return build_detector(architecture, [f"class {index}" for index in range(classes)], SIDE, seed)
+
+
+def output_of(
+    logits: Sequence[object] | Tensor,
+    boxes: Sequence[object] | Tensor,
+    *,
+    hidden: Tensor | None = None,
+    neck: tuple[Tensor, ...] = (),
+) -> DetectorOutput:
+    """One image, one layer unless the tensors say otherwise."""
+    logits_LBQC, boxes_LBQ4 = (_with_axes(torch.as_tensor(value, dtype=torch.float32)) for value in (logits, boxes))
+    if hidden is None:
+        hidden = torch.zeros(*logits_LBQC.shape[:3], 2)
+    hidden_LBQD = _with_axes(hidden)
+    return DetectorOutput(logits_LBQC, boxes_LBQ4, hidden_LBQD, Queries(hidden_LBQD[0]), neck=neck, memory=neck)
+
+
+def targets_of(labels: Sequence[int], boxes: Sequence[Sequence[float]]) -> Targets:
+    return Targets(torch.tensor(labels, dtype=torch.int64), torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+
+
+def shape_like(output: DetectorOutput, *, height: int = 2) -> DetectorShape:
+    strides = tuple(height // feature.shape[-2] for feature in output.neck)
+    return DetectorShape(
+        width=output.hidden_LBQD.shape[-1],
+        layers=len(output.logits_LBQC),
+        image_height=height,
+        neck_widths=tuple(feature.shape[1] for feature in output.neck),
+        neck_strides=strides,
+        memory_strides=strides,
+        has_position=False,
+        derives_reference=False,
+        reference_size=4,
+    )
+
+
+def signals_of(
+    student: DetectorOutput,
+    teacher: DetectorOutput,
+    targets: Sequence[Targets],
+    *,
+    group: DetectorOutput | None = None,
+    criterion: SetCriterion | None = None,
+) -> Signals:
+    return Signals(student, teacher, targets, criterion or SetCriterion(), group)
+
+
+def _with_axes(values: Tensor) -> Tensor:
+    """`[Q, X]` or `[L, Q, X]` to `[L, 1, Q, X]`."""
+    if values.ndim == 2:
+        return values[None, None]
+    return values[:, None] if values.ndim == 3 else values
