@@ -57,6 +57,8 @@ class Family:
     classification: ClassificationLoss
     detections_per_image: int | None
     """What the family's image processor keeps by default; None: as many as there are queries."""
+    neck_is_query_wide: bool
+    """Features before the encoder have as many channels as the queries, as cosine masks need."""
     proposal_strides: tuple[int, ...]
     """Strides of the levels whose cells are candidates for queries; empty where queries are learned."""
     sizes: Mapping[str, Size]
@@ -97,6 +99,7 @@ _CATALOG: dict[FamilyName, Family] = {
         class_tensors=r"class_embed\.\d+\.(weight|bias)$",
         classification="focal",
         detections_per_image=100,
+        neck_is_query_wide=True,
         proposal_strides=(),
         sizes={
             "nano": Size(
@@ -125,6 +128,7 @@ _CATALOG: dict[FamilyName, Family] = {
         class_tensors=_RT_DETR_CLASS_TENSORS,
         classification="varifocal",
         detections_per_image=None,
+        neck_is_query_wide=True,
         proposal_strides=(8, 16, 32),
         sizes=_RT_DETR_SIZES,
     ),
@@ -137,6 +141,7 @@ _CATALOG: dict[FamilyName, Family] = {
         class_tensors=_RT_DETR_CLASS_TENSORS,
         classification="varifocal",
         detections_per_image=None,
+        neck_is_query_wide=True,
         proposal_strides=(8, 16, 32),
         sizes=_RT_DETR_SIZES,
     ),
@@ -149,6 +154,7 @@ _CATALOG: dict[FamilyName, Family] = {
         class_tensors=_RT_DETR_CLASS_TENSORS,
         classification="mal",
         detections_per_image=None,
+        neck_is_query_wide=False,
         proposal_strides=(16, 32),
         sizes={
             "atto": Size(

@@ -1,0 +1,109 @@
+"""The ASGI application: `uvicorn --factory api.app:create_app`."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import health
+from api.checkpoints import routes as checkpoints
+from api.datasets import routes as datasets
+from api.db import get_engine
+from api.errors import install_handlers, problem_response
+from api.jobs import artifacts, stream
+from api.jobs import routes as jobs
+from api.live import Live
+from api.settings import get_settings
+from detrdistill import __version__
+
+_DESCRIPTION = """Distil big DETR-family object detectors into small, fast ones.
+
+1. `POST /datasets`: COCO data, with a `train` and a `val` split.
+2. `POST /checkpoints`: the teacher.
+3. `POST /jobs`: what to do; `GET /jobs/{id}/events` follows it live.
+4. `GET /jobs/{id}/artifacts`: the student, as a folder that `transformers` loads with one line.
+
+Every error is problem details (RFC 9457) and points at the field at fault.
+"""
+
+_CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'"
+
+
+class AnnouncedLength:
+    """Answer bodies that announce too great a length with problem details.
+
+    The framework's own limit, which also counts what arrives unannounced, would answer these in plain text.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int):
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Look at the header and pass the request on, or not."""
+        announced = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
+        if announced.isdigit() and int(announced) <= self.max_bytes:
+            await self.app(scope, receive, send)
+        else:
+            refusal = problem_response(413, "too_large", f"The request is larger than {self.max_bytes} bytes.")
+            await refusal(scope, receive, send)
+
+
+class Dashboard(StaticFiles):
+    """The built dashboard. File names carry a hash of their content, so browsers may keep them for ever."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """Serve one file."""
+        response = super().file_response(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    app.state.live.start()
+    yield
+    await app.state.live.stop()
+    get_engine().dispose()
+
+
+def create_app() -> FastAPI:
+    """Put the application together."""
+    settings = get_settings()
+    app = FastAPI(
+        title="detrdistill",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        license_info={"name": "Apache-2.0"},
+        max_body_size=settings.max_upload_bytes,
+    )
+    app.state.live = Live(settings.database_url)
+    for router in (jobs.router, stream.router, artifacts.router, datasets.router, checkpoints.router, health.router):
+        app.include_router(router)
+    install_handlers(app)
+    app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
+    _serve_dashboard(app)
+    return app
+
+
+def _serve_dashboard(app: FastAPI) -> None:
+    """The dashboard at `/`; its own pages live below `/view`, so that they never shadow the API."""
+    folder = get_settings().dashboard_dir
+    index = folder / "index.html"
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/view/{page:path}", include_in_schema=False)
+    def dashboard(page: str = "") -> Response:
+        del page
+        if not index.is_file():
+            return problem_response(404, "no_dashboard", "The dashboard is not built; run `make setup`.")
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": _CONTENT_SECURITY_POLICY}
+        return FileResponse(index, headers=headers)
+
+    app.mount("/assets", Dashboard(directory=folder / "assets", check_dir=False), name="assets")

@@ -1,0 +1,1 @@
+"""Checkpoints: weights of teachers and of students to start from."""

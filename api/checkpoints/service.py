@@ -1,0 +1,112 @@
+"""Take a checkpoint: read its headers, check that it is a detector we can load, then keep it."""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from fastapi import UploadFile
+from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
+
+from api.checkpoints.models import Checkpoint
+from api.errors import ApiError, from_core
+from api.jobs import repository as jobs
+from api.storage import Storage
+from api.uploads import folder_size, operator_folder, receive
+from detrdistill.checkpoints import PICKLES, WEIGHTS, inspect_checkpoint
+from detrdistill.coco import find_root
+from detrdistill.errors import CheckpointError
+
+_SUFFIXES = (".safetensors", ".json", ".txt", ".md", "license", *PICKLES)
+"""Pickles are let through to be refused with a better reason than their name; they are never opened."""
+
+
+def create_from_files(session: Session, storage: Storage, name: str, files: Sequence[UploadFile]) -> Checkpoint:
+    """Keep an uploaded checkpoint.
+
+    Raises:
+        ApiError: it is not a detector we can load, or not safe; nothing was kept.
+    """
+    with storage.staging() as folder:
+        receive(files, folder, suffixes=_SUFFIXES)
+        root = find_root(folder)
+        checkpoint = _describe(name, root, "/files")
+        return _keep(session, storage, root, checkpoint)
+
+
+def create_from_path(session: Session, name: str, path: str) -> Checkpoint:
+    """Register a checkpoint where it lies, below the operator's folder.
+
+    Raises:
+        ApiError: there is none, or it is not a detector we can load.
+    """
+    folder = operator_folder(path)
+    checkpoint = _describe(name, folder, "/path")
+    checkpoint.path = str(folder)
+    return _store(session, checkpoint)
+
+
+def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID) -> Checkpoint:
+    """Make the student of a finished job a checkpoint, so that it can teach or be trained further.
+
+    Raises:
+        ApiError: the job has exported no student.
+    """
+    names = [row.name for row in jobs.artifacts(session, job_id)]
+    if f"student/{WEIGHTS}" not in names:
+        raise ApiError(
+            f"Job {job_id} has no student to take.",
+            pointer="/job_id",
+            hint="Wait until it has finished.",
+            code="not_found",
+        )
+    with storage.staging() as folder:
+        for name_of_file in names:
+            parent, _, base = name_of_file.rpartition("/")
+            if parent == "student":
+                shutil.copyfile(storage.folder("jobs", job_id) / name_of_file, folder / base)
+        checkpoint = _describe(name, folder, "/job_id")
+        checkpoint.job_id = job_id
+        return _keep(session, storage, folder, checkpoint)
+
+
+def _describe(name: str, folder: Path, pointer: str) -> Checkpoint:
+    try:
+        card = inspect_checkpoint(folder)
+    except CheckpointError as error:
+        raise from_core(error, pointer) from error
+    height, width = card.image_size or (None, None)
+    with (folder / WEIGHTS).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(
+        name=name,
+        family=card.family,
+        classes=list(card.classes),
+        parameters=card.parameters,
+        queries=card.queries,
+        decoder_layers=card.decoder_layers,
+        width=card.width,
+        image_height=height,
+        image_width=width,
+        size=folder_size(folder),
+        sha256=digest,
+    )
+
+
+def _keep(session: Session, storage: Storage, folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    checkpoint.id = uuid7()
+    storage.publish(folder, "checkpoints", checkpoint.id)
+    try:
+        return _store(session, checkpoint)
+    except BaseException:
+        storage.remove("checkpoints", checkpoint.id)
+        raise
+
+
+def _store(session: Session, checkpoint: Checkpoint) -> Checkpoint:
+    session.add(checkpoint)
+    session.commit()
+    session.refresh(checkpoint)
+    return checkpoint

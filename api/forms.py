@@ -1,0 +1,24 @@
+"""Form and query fields that several routes share."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import File, Form, Query, UploadFile
+
+_PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
+
+NameField = Annotated[
+    str, Form(min_length=1, max_length=200, pattern=_PLAIN_TEXT, description="for people; need not be unique")
+]
+PathField = Annotated[
+    str | None,
+    Form(
+        min_length=1,
+        max_length=1000,
+        pattern=_PLAIN_TEXT,
+        description="folder on the server, relative to the one that the operator has opened, in place of `files`",
+    ),
+]
+FilesField = Annotated[list[UploadFile], File(default_factory=list, description="one zip, or the files one by one")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+After = Annotated[UUID | None, Query(description="id of the last entry of the page before")]

@@ -1,0 +1,79 @@
+"""`/health` and `/catalog`: is the service well, and what does it offer."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from api.db import DbSession
+from api.errors import problems
+from api.settings import get_settings
+from api.workers import repository as workers
+from detrdistill import __version__
+from detrdistill.catalog import CATALOG, FamilyName
+
+router = APIRouter(tags=["service"])
+
+
+class Health(BaseModel):
+    """State of the service; a database that does not answer is a 503."""
+
+    version: str
+    workers: int = Field(description="workers seen lately; jobs wait while there is none")
+
+
+class SizeView(BaseModel):
+    """One size of a family."""
+
+    name: str
+    description: str
+    decoder_layers: int
+    queries: int
+    width: int
+
+
+class FamilyView(BaseModel):
+    """A detector family."""
+
+    name: FamilyName
+    title: str
+    paper: str
+    licence: str = Field(description="of the published weights; a student may inherit its teacher's terms")
+    sizes: list[SizeView]
+
+
+class Catalog(BaseModel):
+    """What can be trained."""
+
+    families: list[FamilyView]
+
+
+@router.get("/health", responses=problems(503))
+def get_health(session: DbSession) -> Health:
+    """Tell whether the service can work: the database answers, and how many workers there are."""
+    settings = get_settings()
+    return Health(version=__version__, workers=workers.alive(session, within_seconds=3 * settings.renew_seconds + 5))
+
+
+@router.get("/catalog")
+def get_catalog() -> Catalog:
+    """List the detector families and sizes a student can have."""
+    return Catalog(
+        families=[
+            FamilyView(
+                name=name,
+                title=family.title,
+                paper=family.paper,
+                licence=family.licence,
+                sizes=[
+                    SizeView(
+                        name=size_name,
+                        description=size.description,
+                        decoder_layers=size.decoder_layers,
+                        queries=size.queries,
+                        width=size.width,
+                    )
+                    for size_name, size in family.sizes.items()
+                ],
+            )
+            for name, family in CATALOG.items()
+        ]
+    )

@@ -1,0 +1,114 @@
+"""Reads and writes of job data that do not change a job's state."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from api.jobs.models import Artifact, Evaluation, Job, JobEvent, Metric
+from api.live import CHANNEL
+
+
+def find(session: Session, job_id: UUID) -> Job | None:
+    """A job by id."""
+    return session.get(Job, job_id)
+
+
+def page(session: Session, query: Select[Job], after: UUID | None, limit: int) -> tuple[Sequence[Job], bool]:
+    """Jobs newest first, after a given one; and whether there are more."""
+    if after is not None:
+        query = query.where(Job.id < after)
+    rows = session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)).all()
+    return rows[:limit], len(rows) > limit
+
+
+def add_events(session: Session, job_id: UUID, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Append events and wake whoever watches the job. The caller has locked the job's row in this transaction."""
+    rows = [{"job_id": job_id, "kind": kind, "data": dict(data)} for kind, data in events]
+    if rows:
+        session.execute(insert(JobEvent), rows)
+        session.execute(select(func.pg_notify(CHANNEL, str(job_id))))
+
+
+def events_after(session: Session, job_id: UUID, after: int, limit: int) -> Sequence[JobEvent]:
+    """Events with a greater id, oldest first."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after)
+    return session.scalars(query.order_by(JobEvent.id).limit(limit)).all()
+
+
+def last_event_id(session: Session, job_id: UUID) -> int:
+    """Id of the newest event; 0 if there is none."""
+    return session.scalar(select(func.max(JobEvent.id)).where(JobEvent.job_id == job_id)) or 0
+
+
+def add_metrics(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write curve points; a step that a resumed run repeats replaces its earlier value."""
+    if rows:
+        statement = insert(Metric)
+        values = {name: statement.excluded[name] for name in ("epoch", "value")}
+        session.execute(
+            statement.on_conflict_do_update(index_elements=list(Metric.__mapper__.primary_key), set_=values), rows
+        )
+
+
+def add_evaluation(session: Session, row: Mapping[str, Any]) -> None:
+    """Write COCO metrics; an evaluation that a resumed run repeats replaces the earlier one."""
+    statement = insert(Evaluation).values(**row)
+    values = {name: statement.excluded[name] for name in row if name not in ("job_id", "role", "step")}
+    keys = list(Evaluation.__mapper__.primary_key)
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+
+
+def evaluations(session: Session, job_id: UUID) -> Sequence[Evaluation]:
+    """COCO metrics of a job, by role and step."""
+    query = select(Evaluation).where(Evaluation.job_id == job_id)
+    return session.scalars(query.order_by(Evaluation.role, Evaluation.step)).all()
+
+
+def best_aps(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, float]]:
+    """Highest AP of each role so far, for a list of jobs."""
+    query = select(Evaluation.job_id, Evaluation.role, func.max(Evaluation.ap)).where(Evaluation.job_id.in_(job_ids))
+    found: dict[UUID, dict[str, float]] = {}
+    for job_id, role, ap in session.execute(query.group_by(Evaluation.job_id, Evaluation.role)):
+        found.setdefault(job_id, {})[role] = ap
+    return found
+
+
+def metrics(
+    session: Session, job_id: UUID, role: str | None, names: Sequence[str], max_points: int
+) -> Sequence[tuple[str, str, int, float, float]]:
+    """Curve points (role, name, step, epoch, value), thinned to at most `max_points` a curve by averaging buckets."""
+    query = select(Metric).where(Metric.job_id == job_id)
+    if role is not None:
+        query = query.where(Metric.role == role)
+    if names:
+        query = query.where(Metric.name.in_(names))
+    curve = (Metric.role, Metric.name)
+    bucket = func.ntile(max_points).over(partition_by=curve, order_by=Metric.step)
+    points = query.add_columns(bucket.label("bucket")).subquery()
+    thinned = (
+        select(
+            points.c.role,
+            points.c.name,
+            func.max(points.c.step),
+            func.max(points.c.epoch),
+            func.avg(points.c.value),
+        )
+        .group_by(points.c.role, points.c.name, points.c.bucket)
+        .order_by(points.c.role, points.c.name, func.max(points.c.step))
+    )
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in session.execute(thinned)]
+
+
+def replace_artifacts(session: Session, job_id: UUID, files: Iterable[Mapping[str, Any]]) -> None:
+    """Make these the artifacts of a job."""
+    session.execute(delete(Artifact).where(Artifact.job_id == job_id))
+    session.add_all(Artifact(job_id=job_id, **file) for file in files)
+
+
+def artifacts(session: Session, job_id: UUID) -> Sequence[Artifact]:
+    """Files of a job, by name."""
+    return session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)).all()

@@ -1,0 +1,145 @@
+"""What the job routes take and give."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.jobs.models import Artifact, Evaluation, Job
+from api.jobs.states import JobState
+from detrdistill.config import RunConfig
+from detrdistill.events import CocoMetrics, Role, RunResult, Stage
+
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+
+
+class JobCreate(BaseModel):
+    """A job to be run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = Field(description="for people; need not be unique", examples=["digits: nano to pico"])
+    dataset_id: UUID = Field(description="data set to train and evaluate on")
+    teacher_id: UUID | None = Field(default=None, description="checkpoint of the teacher; required to distil")
+    student_id: UUID | None = Field(
+        default=None,
+        description="checkpoint the student starts from; give this or `config.student`, not both",
+    )
+    config: RunConfig = Field(description="what to do; `kind` chooses between training and distillation")
+
+
+class JobError(BaseModel):
+    """Why a job ended, or had to be started again."""
+
+    code: str = Field(examples=["teacher_below_floor"])
+    message: str
+    hint: str = ""
+    pointer: str = Field(default="", description="JSON pointer into the request that made the job, if one is to blame")
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: UUID
+    name: str
+    kind: Literal["train", "distill"]
+    state: JobState
+    cancel_requested: bool = Field(description="a running job that was asked to stop")
+    stage: Stage | None = Field(description="what a running job is doing")
+    progress: float = Field(description="share of all training steps done, in [0, 1]")
+    eta_seconds: float | None = Field(description="estimated time to the end of a running job")
+    attempt: int = Field(description="how often it was started")
+    worker: str | None
+    dataset_id: UUID
+    teacher_id: UUID | None
+    student_id: UUID | None
+    ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
+    error: JobError | None
+    result: RunResult | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> "JobView":
+        """The view of a row."""
+        fields = {name: getattr(job, name) for name in JobView.model_fields if name != "ap"}
+        return cls.model_validate(fields | {"ap": ap} | more)
+
+
+class JobDetail(JobView):
+    """A job with its configuration."""
+
+    config: RunConfig = Field(description="every default filled in")
+    last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first."""
+
+    data: list[JobView]
+    has_more: bool = Field(description="more follow; ask with `after` set to the last id")
+
+
+class Series(BaseModel):
+    """One training curve."""
+
+    role: Role
+    name: str = Field(examples=["total", "lr", "detection.l1", "matched_logits.classification"])
+    steps: list[int]
+    epochs: list[float]
+    values: list[float]
+
+
+class EvaluationView(CocoMetrics):
+    """COCO metrics of one detector at one step."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+    role: Role
+    step: int
+    epoch: float
+
+    @classmethod
+    def of(cls, row: Evaluation) -> "EvaluationView":
+        """The view of a row."""
+        return cls.model_validate(row)
+
+
+class JobMetrics(BaseModel):
+    """Training curves and evaluations of a job."""
+
+    series: list[Series] = Field(description="thinned to `max_points` a curve")
+    evaluations: list[EvaluationView]
+
+
+class ArtifactView(BaseModel):
+    """A file that can be downloaded."""
+
+    id: UUID
+    name: str = Field(examples=["student/model.safetensors"])
+    size: int = Field(description="bytes")
+    sha256: str
+    url: str = Field(description="where to download it; answers Range requests")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: Artifact) -> "ArtifactView":
+        """The view of a row."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            size=row.size,
+            sha256=row.sha256,
+            url=f"/jobs/{row.job_id}/artifacts/{row.id}",
+            created_at=row.created_at,
+        )
+
+
+class ArtifactList(BaseModel):
+    """Files of a job."""
+
+    data: list[ArtifactView]

@@ -1,0 +1,150 @@
+"""What happens when somebody asks for a job: every check that needs no GPU, before anything is stored."""
+
+import hashlib
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.checkpoints.models import Checkpoint
+from api.datasets.models import Dataset
+from api.errors import ApiError, NotFound, from_core
+from api.jobs import repository, states
+from api.jobs.models import Job
+from api.jobs.schemas import JobCreate
+from api.jobs.states import JobState
+from detrdistill.catalog import CATALOG, FamilyName, check_queries
+from detrdistill.checkpoints import class_map
+from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TargetFeatures
+from detrdistill.errors import CheckpointError, ConfigError
+
+
+def submit(session: Session, request: JobCreate, idempotency_key: str | None) -> Job:
+    """Check a request and store it as a queued job. The row is the job: a scheduler announces it to the workers.
+
+    Raises:
+        ApiError: something does not exist or does not fit together.
+    """
+    request_hash = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+    if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
+        return earlier
+    dataset = session.get(Dataset, request.dataset_id)
+    if dataset is None:
+        raise ApiError(f"There is no data set {request.dataset_id}.", pointer="/dataset_id", code="not_found")
+    teacher = _checkpoint(session, request.teacher_id, "/teacher_id")
+    student = _checkpoint(session, request.student_id, "/student_id")
+    _check_student(request, student)
+    _check_teacher(request, teacher, dataset)
+    job = Job(
+        name=request.name,
+        kind=request.config.kind,
+        config=request.config.model_dump(mode="json"),
+        dataset_id=request.dataset_id,
+        teacher_id=request.teacher_id,
+        student_id=request.student_id,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
+    )
+    session.add(job)
+    try:
+        session.flush()
+    except IntegrityError:
+        session.rollback()
+        if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
+            return earlier
+        raise
+    repository.add_events(session, job.id, [("state", {"state": JobState.QUEUED})])
+    session.commit()
+    return job
+
+
+def cancel(session: Session, job_id: UUID) -> Job:
+    """Cancel a queued job, or ask a running one to stop. A job that has ended stays as it is.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    state = states.request_cancel(session, job_id)
+    if state is not None:
+        repository.add_events(session, job_id, [("state", {"state": state, "cancel_requested": True})])
+    session.commit()
+    job = repository.find(session, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    return job
+
+
+def _earlier(session: Session, key: str, request_hash: str) -> Job | None:
+    """The job that an earlier request with this key made."""
+    job = session.scalar(select(Job).where(Job.idempotency_key == key))
+    if job is not None and job.request_hash != request_hash:
+        raise ApiError(
+            "This Idempotency-Key was used for another request.",
+            pointer="/Idempotency-Key",
+            hint="Use a new key for a new job.",
+            code="idempotency_mismatch",
+        )
+    return job
+
+
+def _checkpoint(session: Session, checkpoint_id: UUID | None, pointer: str) -> Checkpoint | None:
+    if checkpoint_id is None:
+        return None
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None:
+        raise ApiError(f"There is no checkpoint {checkpoint_id}.", pointer=pointer, code="not_found")
+    return checkpoint
+
+
+def _check_student(request: JobCreate, student: Checkpoint | None) -> None:
+    config = request.config
+    if (config.student is None) == (student is None):
+        raise ApiError(
+            "A job needs either an architecture or a checkpoint for its student, not both.",
+            pointer="/config/student" if student is None else "/student_id",
+            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
+            "or student_id to a checkpoint.",
+            code="student_ambiguous",
+        )
+    if student is not None:
+        size = config.data.image_size or student.image_width or DEFAULT_IMAGE_SIZE
+        try:
+            check_queries(_family(student), student.queries, size)
+        except ConfigError as error:
+            raise from_core(error, "/config/data/image_size") from error
+
+
+def _check_teacher(request: JobCreate, teacher: Checkpoint | None, dataset: Dataset) -> None:
+    config = request.config
+    if not isinstance(config, DistillConfig):
+        if teacher is not None:
+            raise ApiError(
+                "A train job has no teacher.",
+                pointer="/teacher_id",
+                hint='Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
+            )
+        return
+    if teacher is None:
+        raise ApiError(
+            "A distill job needs a teacher.", pointer="/teacher_id", hint="Upload one with POST /checkpoints."
+        )
+    try:
+        class_map(tuple(teacher.classes), tuple(dataset.classes))
+    except CheckpointError as error:
+        raise from_core(error, "/teacher_id") from error
+    for index, method in enumerate(config.methods):
+        neck_masked = isinstance(method, TargetFeatures) and method.source == "neck" and method.mask != "none"
+        if neck_masked and not CATALOG[_family(teacher)].neck_is_query_wide:
+            raise ApiError(
+                f"The neck features of a {teacher.family} teacher are not as wide as its queries, so that no mask can "
+                "be computed.",
+                pointer=f"/config/methods/{index}/source",
+                hint='Use source "memory", or mask "none".',
+                code="config_invalid",
+            )
+
+
+def _family(checkpoint: Checkpoint) -> FamilyName:
+    return cast("FamilyName", checkpoint.family)  # the column is filled by `inspect_checkpoint` alone

@@ -1,0 +1,208 @@
+"""The life of a job. Every change of state is one guarded UPDATE in this file and nowhere else.
+
+    queued -> running -> succeeded | failed | cancelled
+    running -> queued      the worker was lost, drained, or its training process was killed
+    queued -> cancelled
+
+A worker owns a job as long as its `fence` is the row's; all times are the database's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+class JobState(StrEnum):
+    """States of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """No further change is possible."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Ownership of a running job."""
+
+    job_id: UUID
+    fence: int
+    attempt: int
+
+
+def claim(session: Session, job_id: UUID, worker: str, lease_seconds: float) -> Claim | None:
+    """Take a queued job; None if somebody else has it or it is not queued."""
+    row = session.execute(
+        text(
+            """
+            update jobs set state = 'running', fence = fence + 1, attempt = attempt + 1, worker = :worker,
+                lease_until = clock_timestamp() + make_interval(secs => :lease), next_dispatch_at = null,
+                dispatches = 0, started_at = coalesce(started_at, clock_timestamp()), eta_seconds = null, error = null
+            where id = :job and state = 'queued' and not cancel_requested
+            returning fence, attempt
+            """
+        ),
+        {"job": job_id, "worker": worker, "lease": lease_seconds},
+    ).one_or_none()
+    return None if row is None else Claim(job_id, row.fence, row.attempt)
+
+
+def renew(session: Session, owned: Claim, lease_seconds: float) -> bool | None:
+    """Extend the lease. True: cancellation was asked for; False: go on; None: the job is no longer ours."""
+    row = session.execute(
+        text(
+            """
+            update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease)
+            where id = :job and fence = :fence and state = 'running'
+            returning cancel_requested
+            """
+        ),
+        _key(owned) | {"lease": lease_seconds},
+    ).one_or_none()
+    return None if row is None else bool(row.cancel_requested)
+
+
+def update_progress(session: Session, owned: Claim, values: Mapping[str, Any]) -> bool:
+    """Write stage, progress or remaining time; false if the job is no longer ours.
+
+    Also locks the row, which puts the events of the same transaction in order.
+    """
+    row = session.execute(
+        text(
+            """
+            update jobs set stage = coalesce(:stage, stage), progress = coalesce(:progress, progress),
+                eta_seconds = coalesce(:eta_seconds, eta_seconds)
+            where id = :job and fence = :fence and state = 'running'
+            returning id
+            """
+        ),
+        {"stage": None, "progress": None, "eta_seconds": None} | dict(values) | _key(owned),
+    ).one_or_none()
+    return row is not None
+
+
+def finish(session: Session, owned: Claim, state: JobState, *, error: str | None, result: str | None) -> bool:
+    """End a running job; false if it is no longer ours. `error` and `result` are JSON."""
+    row = session.execute(
+        text(
+            """
+            update jobs set state = :state, error = cast(:error as jsonb), result = cast(:result as jsonb),
+                lease_until = null, eta_seconds = null, finished_at = clock_timestamp(),
+                progress = case when :state = 'succeeded' then 1.0 else progress end
+            where id = :job and fence = :fence and state = 'running'
+            returning id
+            """
+        ),
+        _key(owned) | {"state": state.value, "error": error, "result": result},
+    ).one_or_none()
+    return row is not None
+
+
+def requeue(session: Session, owned: Claim, error: str, *, count_attempt: bool) -> JobState | None:
+    """Give a running job back, to be resumed.
+
+    Args:
+        error: JSON that says why.
+        count_attempt: false where the job is not to blame, as when its worker is shut down.
+
+    Returns:
+        `queued`, or `failed` after too many attempts, or `cancelled` if that was asked for; None if the job is no
+        longer ours.
+    """
+    row = session.execute(
+        text(
+            """
+            update jobs set fence = fence + 1, attempt = attempt - (case when :counted then 0 else 1 end),
+                lease_until = null, eta_seconds = null, error = cast(:error as jsonb),
+                next_dispatch_at = clock_timestamp(),
+                state = case when cancel_requested then 'cancelled'
+                             when :counted and attempt >= max_attempts then 'failed' else 'queued' end,
+                finished_at = case when cancel_requested or (:counted and attempt >= max_attempts)
+                                   then clock_timestamp() end
+            where id = :job and fence = :fence and state = 'running'
+            returning state
+            """
+        ),
+        _key(owned) | {"error": error, "counted": count_attempt},
+    ).one_or_none()
+    return None if row is None else JobState(row.state)
+
+
+def request_cancel(session: Session, job_id: UUID) -> JobState | None:
+    """Cancel a queued job now; ask the worker of a running one to stop.
+
+    Returns:
+        The state after it; None if nothing changed, because there is no such job, it has ended, or it was asked for
+        before.
+    """
+    row = session.execute(
+        text(
+            """
+            update jobs set cancel_requested = true,
+                finished_at = case when state = 'queued' then clock_timestamp() end,
+                state = case when state = 'queued' then 'cancelled' else state end
+            where id = :job and state in ('queued', 'running') and not cancel_requested
+            returning state
+            """
+        ),
+        {"job": job_id},
+    ).one_or_none()
+    return None if row is None else JobState(row.state)
+
+
+def sweep(session: Session, error: str) -> list[tuple[UUID, JobState]]:
+    """Requeue running jobs whose lease has expired, or end them; returns what became of each."""
+    rows = session.execute(
+        text(
+            """
+            update jobs set fence = fence + 1, lease_until = null, eta_seconds = null, error = cast(:error as jsonb),
+                next_dispatch_at = clock_timestamp(),
+                state = case when cancel_requested then 'cancelled'
+                             when attempt >= max_attempts then 'failed' else 'queued' end,
+                finished_at = case when cancel_requested or attempt >= max_attempts then clock_timestamp() end
+            where id in (select id from jobs where state = 'running' and lease_until < clock_timestamp()
+                         for update skip locked)
+            returning id, state
+            """
+        ),
+        {"error": error},
+    ).all()
+    return [(row.id, JobState(row.state)) for row in rows]
+
+
+def take_due(session: Session, redispatch_seconds: float, limit: int = 50) -> list[tuple[UUID, float]]:
+    """Queued jobs that are to be announced now, oldest first, each with the time until it is announced again.
+
+    The time doubles with each announcement that nobody answered, up to twenty times the first.
+    """
+    rows = session.execute(
+        text(
+            """
+            with due as (
+                select id, least(:first * power(2, least(dispatches, 10)), :first * 20) as pause from jobs
+                where state = 'queued' and next_dispatch_at <= clock_timestamp()
+                order by id limit :limit for update skip locked)
+            update jobs set next_dispatch_at = clock_timestamp() + make_interval(secs => due.pause),
+                dispatches = jobs.dispatches + 1
+            from due where jobs.id = due.id
+            returning jobs.id, due.pause
+            """
+        ),
+        {"first": redispatch_seconds, "limit": limit},
+    ).all()
+    return sorted((row.id, float(row.pause)) for row in rows)
+
+
+def _key(owned: Claim) -> dict[str, Any]:
+    return {"job": owned.job_id, "fence": owned.fence}
