@@ -81,11 +81,10 @@ def create_app() -> FastAPI:
         description=_DESCRIPTION,
         lifespan=_lifespan,
         license_info={"name": "Apache-2.0"},
-        max_body_size=settings.max_upload_bytes,
     )
     app.state.live = Live(settings.database_url)
     for router in (jobs.router, stream.router, artifacts.router, datasets.router, checkpoints.router, health.router):
-        app.include_router(router)
+        app.include_router(router, max_body_size=settings.max_upload_bytes)
     install_handlers(app)
     app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
     _serve_dashboard(app)
