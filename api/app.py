@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -86,6 +87,7 @@ def create_app() -> FastAPI:
     for router in (jobs.router, stream.router, artifacts.router, datasets.router, checkpoints.router, health.router):
         app.include_router(router, max_body_size=settings.max_upload_bytes)
     install_handlers(app)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
     _serve_dashboard(app)
     return app

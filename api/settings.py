@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """Folder of this machine from which data sets and checkpoints may be registered by path. Unset: none may."""
     dashboard_dir: Path = Path(__file__).resolve().parents[1] / "frontend" / "dist"
     """The built dashboard."""
+    allowed_hosts: list[str] = ["*"]
+    """Host names the api answers to; a list of its own names defends against DNS rebinding."""
     max_upload_bytes: int = 20 * 1024**3
     """Largest request body."""
     max_unpacked_bytes: int = 100 * 1024**3
@@ -39,7 +41,8 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _with_driver(cls, url: str) -> str:
+    def with_driver(cls, url: str) -> str:
+        """The URL with the name of the driver, as SQLAlchemy wants it."""
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ValueError("DATABASE_URL must begin with postgresql://")

@@ -8,7 +8,7 @@ import api.datasets.models
 import api.jobs.models
 import api.workers.models  # noqa: F401
 from api.db import Base
-from api.settings import get_settings
+from api.settings import Settings, get_settings
 
 _LOCK = 4_127_001
 """Key of the advisory lock that lets several processes migrate at once without harm."""
@@ -16,7 +16,8 @@ _LOCK = 4_127_001
 
 def run() -> None:
     """Bring the schema up (or down) to the requested revision."""
-    engine = create_engine(context.config.get_main_option("sqlalchemy.url") or get_settings().database_url)
+    url = context.config.attributes.get("database_url")
+    engine = create_engine(get_settings().database_url if url is None else Settings.with_driver(url))
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         with context.begin_transaction():

@@ -204,5 +204,19 @@ def take_due(session: Session, redispatch_seconds: float, limit: int = 50) -> li
     return sorted((row.id, float(row.pause)) for row in rows)
 
 
+def dispatch_failed(session: Session, job_id: UUID, after_seconds: float) -> None:
+    """Announce a job again soon: the broker did not take the message."""
+    session.execute(
+        text(
+            """
+            update jobs set next_dispatch_at = clock_timestamp() + make_interval(secs => :after),
+                dispatches = greatest(dispatches - 1, 0)
+            where id = :job and state = 'queued'
+            """
+        ),
+        {"job": job_id, "after": after_seconds},
+    )
+
+
 def _key(owned: Claim) -> dict[str, Any]:
     return {"job": owned.job_id, "fence": owned.fence}

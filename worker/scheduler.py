@@ -1,0 +1,77 @@
+"""Announces queued jobs to the workers and takes back jobs whose worker is lost: `python -m worker.scheduler`.
+
+Any number of copies may run. It keeps nothing in memory: what is due stands in the rows.
+"""
+
+import json
+import logging
+import signal
+import threading
+import time
+
+from kombu.exceptions import OperationalError as BrokerDown
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from api.db import get_engine
+from api.jobs import repository, states
+from api.settings import Settings, get_settings
+from api.storage import Storage
+from worker.app import QUEUE, TASK, app
+from worker.reporter import DATABASE_DOWN
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.5
+_BROKER_RETRY_SECONDS = 2.0
+_STALE_STAGING_SECONDS = 24 * 3600.0
+_HOUSEKEEPING_SECONDS = 3600.0
+_LEASE_EXPIRED = json.dumps(
+    {"code": "worker_lost", "message": "The worker stopped answering; the job goes on from its last checkpoint."}
+)
+
+
+def main() -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings, engine, stop = get_settings(), get_engine(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    swept_at = cleaned_at = float("-inf")
+    while not stop.wait(_POLL_SECONDS):
+        try:
+            dispatch_due(engine, settings)
+            if time.monotonic() - swept_at > settings.sweep_seconds:
+                swept_at = time.monotonic()
+                sweep(engine)
+        except DATABASE_DOWN as error:
+            _log.warning("waiting for the database: %s", error)
+            stop.wait(_BROKER_RETRY_SECONDS)
+        if time.monotonic() - cleaned_at > _HOUSEKEEPING_SECONDS:
+            cleaned_at = time.monotonic()
+            Storage(settings.storage_dir).remove_stale_staging(_STALE_STAGING_SECONDS)
+
+
+def dispatch_due(engine: Engine, settings: Settings) -> None:
+    """Announce the jobs that are due; a message that the broker does not take is tried again soon."""
+    with Session(engine) as session, session.begin():
+        due = states.take_due(session, settings.redispatch_seconds)
+    for job_id, pause in due:
+        try:
+            app.send_task(TASK, args=[str(job_id)], queue=QUEUE, retry=False, expires=pause)
+        except (BrokerDown, OSError) as error:
+            _log.warning("job %s: the broker does not answer: %s", job_id, error)
+            with Session(engine) as session, session.begin():
+                states.dispatch_failed(session, job_id, _BROKER_RETRY_SECONDS)
+
+
+def sweep(engine: Engine) -> None:
+    """Take back running jobs whose lease has expired."""
+    with Session(engine) as session, session.begin():
+        for job_id, state in states.sweep(session, _LEASE_EXPIRED):
+            _log.warning("job %s: its lease has expired; now %s", job_id, state)
+            event = {"state": state, "error": json.loads(_LEASE_EXPIRED)}
+            repository.add_events(session, job_id, [("state", event)])
+
+
+if __name__ == "__main__":
+    main()
