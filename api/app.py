@@ -15,7 +15,7 @@ from api import health
 from api.checkpoints import routes as checkpoints
 from api.datasets import routes as datasets
 from api.db import get_engine
-from api.errors import install_handlers, problem_response
+from api.errors import describe_problems, install_handlers, problem_response
 from api.jobs import artifacts, stream
 from api.jobs import routes as jobs
 from api.live import Live
@@ -82,11 +82,14 @@ def create_app() -> FastAPI:
         description=_DESCRIPTION,
         lifespan=_lifespan,
         license_info={"name": "Apache-2.0"},
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.live = Live(settings.database_url)
     for router in (jobs.router, stream.router, artifacts.router, datasets.router, checkpoints.router, health.router):
         app.include_router(router, max_body_size=settings.max_upload_bytes)
     install_handlers(app)
+    generate = app.openapi
+    app.openapi = lambda: describe_problems(generate())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
     _serve_dashboard(app)

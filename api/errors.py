@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from detrdistill.errors import DetrDistillError
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+_REFERENCE = "#/components/schemas/{model}"
 
 
 class FieldProblem(BaseModel):
@@ -88,10 +90,15 @@ def from_core(error: DetrDistillError, pointer: str) -> ApiError:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status: {"description": HTTPStatus(status).phrase, "model": Problem, "content": content} for status in statuses
-    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def describe_problems(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Add the schemas that `problems` refers to; they are no response models, so the framework does not know them."""
+    _, definitions = models_json_schema([(Problem, "serialization")], ref_template=_REFERENCE)
+    openapi["components"]["schemas"] |= definitions["$defs"]
+    return openapi
 
 
 def problem_response(

@@ -1,0 +1,56 @@
+import { Link, NavLink, Outlet } from "react-router";
+
+import { useHealth } from "@/api/queries";
+import { ButtonLink } from "@/components/basics";
+import icon from "@/icon.svg";
+
+export function Layout() {
+  return (
+    <div className="min-h-screen">
+      <header className="sticky top-0 z-10 border-b border-line bg-card/90 backdrop-blur">
+        <nav className="mx-auto flex max-w-6xl items-center gap-6 px-6 py-3" aria-label="main">
+          <Link to="/" className="flex items-center gap-2 font-semibold tracking-tight">
+            <img src={icon} alt="" className="size-5" />
+            detrdistill
+          </Link>
+          <Tab to="/">Jobs</Tab>
+          <Tab to="/view/library">Library</Tab>
+          <a href="/docs" className="text-soft hover:text-ink">
+            API
+          </a>
+          <span className="grow" />
+          <Workers />
+          <ButtonLink to="/view/new" look="primary">
+            New job
+          </ButtonLink>
+        </nav>
+      </header>
+      <main className="mx-auto max-w-6xl px-6 py-6">
+        <Outlet />
+      </main>
+    </div>
+  );
+}
+
+function Tab({ to, children }: { to: string; children: string }) {
+  return (
+    <NavLink to={to} end className={({ isActive }) => (isActive ? "text-ink" : "text-soft hover:text-ink")}>
+      {children}
+    </NavLink>
+  );
+}
+
+/** Whether anything would be done with a job submitted now. */
+function Workers() {
+  const health = useHealth();
+  if (health.isPending) return null;
+  const count = health.data?.workers ?? 0;
+  const text = health.isError ? "service unreachable" : count === 0 ? "no worker" : `${count} worker${count > 1 ? "s" : ""}`;
+  const look = health.isError || count === 0 ? "bg-bad" : "bg-good";
+  return (
+    <span className="flex items-center gap-1.5 text-xs text-soft" title="Jobs wait while there is no worker.">
+      <span className={`size-1.5 rounded-full ${look}`} />
+      {text}
+    </span>
+  );
+}

@@ -1,0 +1,93 @@
+/** A line chart (uPlot) that follows its container and the colour scheme. */
+import { useEffect, useRef } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+export interface Curve {
+  label: string;
+  /** A CSS custom property, as `--color-student`. */
+  color: string;
+  x: number[];
+  y: number[];
+  dashed?: boolean;
+  points?: boolean;
+}
+
+interface Props {
+  curves: Curve[];
+  xLabel: string;
+  format: (value: number) => string;
+  height?: number;
+  logarithmic?: boolean;
+}
+
+export function Chart({ curves, xLabel, format, height = 220, logarithmic = false }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return;
+    const axis: uPlot.Axis = {
+      stroke: resolved(element, "--color-faint"),
+      grid: { stroke: resolved(element, "--color-line"), width: 1 },
+      ticks: { show: false },
+      font: "11px ui-sans-serif, system-ui, sans-serif",
+    };
+    const plot = new uPlot(
+      {
+        width: element.clientWidth,
+        height,
+        padding: [8, 8, 0, 0],
+        legend: { live: true },
+        cursor: { points: { size: 6 } },
+        scales: { x: { time: false }, y: logarithmic ? { distr: 3 } : {} },
+        axes: [
+          { ...axis, label: xLabel, labelSize: 18, labelFont: "11px ui-sans-serif, system-ui, sans-serif", size: 28 },
+          { ...axis, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), size: 46 },
+        ],
+        series: [
+          { label: xLabel, value: (_, x: number | null) => (x === null ? "–" : x.toFixed(2)) },
+          ...curves.map((curve) => ({
+            label: curve.label,
+            stroke: resolved(element, curve.color),
+            width: 1.8,
+            spanGaps: true,
+            points: { show: curve.points ?? false, size: 5 },
+            value: (_: uPlot, y: number | null) => (y === null ? "–" : format(y)),
+            ...(curve.dashed ? { dash: [5, 4] } : {}),
+          })),
+        ],
+      },
+      aligned(curves),
+      element,
+    );
+    const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      plot.destroy();
+    };
+  }, [curves, xLabel, format, height, logarithmic]);
+
+  return <div ref={box} className="chart w-full" />;
+}
+
+/** A custom property as the browser resolves it where the chart stands (uPlot draws on a canvas). */
+function resolved(element: HTMLElement, name: string): string {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  element.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+/** One shared x axis; a curve has gaps where it has no value. */
+function aligned(curves: Curve[]): uPlot.AlignedData {
+  const all = [...new Set(curves.flatMap((curve) => curve.x))].sort((a, b) => a - b);
+  const rows = curves.map((curve) => {
+    const at = new Map(curve.x.map((x, index) => [x, curve.y[index] ?? null]));
+    return all.map((x) => at.get(x) ?? null);
+  });
+  return [all, ...rows];
+}

@@ -1,0 +1,83 @@
+/** Form fields with a label, a hint and the problem the server has with them. */
+import type { ComponentProps, ReactNode } from "react";
+
+const INPUT =
+  "w-full rounded-md border border-line bg-card px-2.5 py-1.5 text-sm placeholder:text-faint aria-invalid:border-bad disabled:opacity-50";
+
+interface FieldProps {
+  label: ReactNode;
+  hint?: ReactNode;
+  problem?: string | undefined;
+  children: ReactNode;
+}
+
+export function Field({ label, hint, problem, children }: FieldProps) {
+  return (
+    <label className="block">
+      <span className="mb-1 block text-sm font-medium">{label}</span>
+      {children}
+      {hint && !problem && <span className="mt-1 block text-xs text-faint">{hint}</span>}
+      {problem && (
+        <span role="alert" className="mt-1 block text-xs text-bad">
+          {problem}
+        </span>
+      )}
+    </label>
+  );
+}
+
+type Shared = Omit<FieldProps, "children">;
+
+export function TextField({ label, hint, problem, ...rest }: Shared & ComponentProps<"input">) {
+  return (
+    <Field label={label} hint={hint} problem={problem}>
+      <input {...rest} aria-invalid={problem !== undefined} className={INPUT} />
+    </Field>
+  );
+}
+
+export function SelectField({ label, hint, problem, children, ...rest }: Shared & ComponentProps<"select">) {
+  return (
+    <Field label={label} hint={hint} problem={problem}>
+      <select {...rest} aria-invalid={problem !== undefined} className={INPUT}>
+        {children}
+      </select>
+    </Field>
+  );
+}
+
+export function CheckField({ label, hint, ...rest }: { label: ReactNode; hint?: ReactNode } & ComponentProps<"input">) {
+  return (
+    <label className="flex items-start gap-2.5">
+      <input type="checkbox" {...rest} className="mt-0.5 size-4 accent-teacher" />
+      <span>
+        <span className="text-sm font-medium">{label}</span>
+        {hint && <span className="block text-xs text-faint">{hint}</span>}
+      </span>
+    </label>
+  );
+}
+
+export function Choice<T extends string>({ name, value, options, onChange }: {
+  name: string;
+  value: T;
+  options: readonly (readonly [T, string])[];
+  onChange: (value: T) => void;
+}) {
+  return (
+    <div role="radiogroup" aria-label={name} className="inline-flex rounded-md border border-line bg-tint p-0.5">
+      {options.map(([option, label]) => (
+        <button
+          key={option}
+          type="button"
+          role="radio"
+          aria-checked={option === value}
+          onClick={() => onChange(option)}
+          className={`cursor-pointer rounded px-3 py-1 text-sm ${option === value ? "bg-card font-medium shadow-sm" : "text-soft"}`}
+        >
+          {label}
+        </button>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,101 @@
+/** Upload a data set or a checkpoint: name, files, how far it is, what the server has against it. */
+import { useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, useRef, useState } from "react";
+
+import { ApiProblem, type CheckpointView, type DatasetView, upload } from "@/api/client";
+import { Button, Notice, ProgressBar } from "@/components/basics";
+import { TextField } from "@/components/Field";
+
+const KINDS = {
+  datasets: {
+    title: "Upload a data set",
+    hint: "One zip with train.json, val.json (COCO) and the images.",
+    accept: ".zip",
+    multiple: false,
+  },
+  checkpoints: {
+    title: "Upload a checkpoint",
+    hint: "The folder of save_pretrained: one zip, or config.json, model.safetensors and preprocessor_config.json.",
+    accept: ".zip,.json,.safetensors",
+    multiple: true,
+  },
+} as const;
+
+interface Props<T> {
+  kind: keyof typeof KINDS;
+  onDone: (created: T) => void;
+}
+
+export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone }: Props<T>) {
+  const { title, hint, accept, multiple } = KINDS[kind];
+  const cache = useQueryClient();
+  const picker = useRef<HTMLInputElement>(null);
+  const [name, setName] = useState("");
+  const [files, setFiles] = useState<File[]>([]);
+  const [share, setShare] = useState<number | null>(null);
+  const [problem, setProblem] = useState<ApiProblem | null>(null);
+
+  const choose = (chosen: File[]) => {
+    setFiles(chosen);
+    setProblem(null);
+    if (name === "" && chosen[0]) setName(chosen[0].name.replace(/\.(zip|json|safetensors)$/, ""));
+  };
+
+  const send = async (event: FormEvent) => {
+    event.preventDefault();
+    const form = new FormData();
+    form.append("name", name);
+    for (const file of files) form.append("files", file);
+    setShare(0);
+    setProblem(null);
+    try {
+      const created = await upload<T>(`/${kind}`, form, setShare);
+      await cache.invalidateQueries({ queryKey: [kind] });
+      setFiles([]);
+      setName("");
+      if (picker.current) picker.current.value = "";
+      onDone(created);
+    } catch (error) {
+      setProblem(error as ApiProblem);
+    } finally {
+      setShare(null);
+    }
+  };
+
+  return (
+    <form onSubmit={(event) => void send(event)} className="space-y-3 rounded-lg border border-dashed border-line p-4" aria-label={title}>
+      <p className="text-sm font-medium">{title}</p>
+      <input
+        ref={picker}
+        type="file"
+        accept={accept}
+        multiple={multiple}
+        aria-label={`${title}: files`}
+        onChange={(event) => choose([...(event.target.files ?? [])])}
+        className="block w-full text-sm text-soft file:mr-3 file:cursor-pointer file:rounded-md file:border file:border-line file:bg-card file:px-3 file:py-1 file:text-sm"
+      />
+      <p className="text-xs text-faint">{hint}</p>
+      {files.length > 0 && (
+        <div className="flex items-end gap-3">
+          <div className="grow">
+            <TextField label="Name" value={name} onChange={(event) => setName(event.target.value)} required maxLength={200} />
+          </div>
+          <Button type="submit" look="primary" disabled={share !== null || name.trim() === ""}>
+            Upload
+          </Button>
+        </div>
+      )}
+      {share !== null && (
+        <div>
+          <ProgressBar share={share} label="upload" />
+          <p className="mt-1 text-xs text-faint">{share < 1 ? `${Math.round(100 * share)} % sent` : "checking the files…"}</p>
+        </div>
+      )}
+      {problem && (
+        <Notice tone="bad" title={problem.message}>
+          {problem.fields.map((field) => field.hint).filter(Boolean).join(" ")}
+        </Notice>
+      )}
+    </form>
+  );
+}

@@ -1,0 +1,93 @@
+/** Small parts that every page uses. */
+import type { ComponentProps, ReactNode } from "react";
+import { Link } from "react-router";
+
+import type { JobView } from "@/api/client";
+
+const LOOKS = {
+  primary: "bg-ink text-page hover:opacity-85",
+  plain: "border border-line bg-card hover:bg-tint",
+  danger: "border border-bad/40 text-bad hover:bg-bad/10",
+};
+
+const BUTTON = "inline-flex items-center gap-2 rounded-md px-3 py-1.5 text-sm font-medium transition disabled:opacity-40";
+
+export function Button({ look = "plain", className = "", ...rest }: ComponentProps<"button"> & { look?: keyof typeof LOOKS }) {
+  return <button type="button" {...rest} className={`${BUTTON} cursor-pointer disabled:cursor-default ${LOOKS[look]} ${className}`} />;
+}
+
+export function ButtonLink({ look = "plain", ...rest }: ComponentProps<typeof Link> & { look?: keyof typeof LOOKS }) {
+  return <Link {...rest} className={`${BUTTON} ${LOOKS[look]}`} />;
+}
+
+export function Card({ title, aside, children }: { title?: ReactNode; aside?: ReactNode; children: ReactNode }) {
+  return (
+    <section className="rounded-lg border border-line bg-card">
+      {title && (
+        <header className="flex items-center justify-between gap-4 border-b border-line px-4 py-2.5">
+          <h2 className="text-sm font-semibold">{title}</h2>
+          {aside}
+        </header>
+      )}
+      <div className="p-4">{children}</div>
+    </section>
+  );
+}
+
+const STATE_LOOKS: Record<JobView["state"], string> = {
+  queued: "bg-tint text-soft",
+  running: "bg-teacher/12 text-teacher",
+  succeeded: "bg-good/12 text-good",
+  failed: "bg-bad/12 text-bad",
+  cancelled: "bg-tint text-soft",
+};
+
+export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested"> }) {
+  const stopping = job.state === "running" && job.cancel_requested;
+  return (
+    <span className={`inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium ${STATE_LOOKS[job.state]}`}>
+      {job.state === "running" && <span className="size-1.5 animate-pulse rounded-full bg-current" />}
+      {stopping ? "cancelling" : job.state}
+    </span>
+  );
+}
+
+export function ProgressBar({ share, label }: { share: number; label: string }) {
+  const percent = Math.round(100 * share);
+  return (
+    <div
+      className="h-1.5 w-full overflow-hidden rounded-full bg-tint"
+      role="progressbar"
+      aria-label={label}
+      aria-valuenow={percent}
+      aria-valuemin={0}
+      aria-valuemax={100}
+    >
+      <div className="h-full rounded-full bg-student transition-[width] duration-500" style={{ width: `${percent}%` }} />
+    </div>
+  );
+}
+
+export function Notice({ tone, title, children }: { tone: "bad" | "soft"; title?: ReactNode; children?: ReactNode }) {
+  const look = tone === "bad" ? "border-bad/40 bg-bad/8" : "border-line bg-tint";
+  return (
+    <div role={tone === "bad" ? "alert" : "status"} className={`rounded-lg border px-4 py-3 ${look}`}>
+      {title && <p className={`font-medium ${tone === "bad" ? "text-bad" : ""}`}>{title}</p>}
+      {children && <div className="mt-1 text-soft">{children}</div>}
+    </div>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <div className="rounded-lg border border-dashed border-line px-6 py-12 text-center">
+      <p className="font-medium">{title}</p>
+      <div className="mx-auto mt-2 max-w-md text-soft">{children}</div>
+    </div>
+  );
+}
+
+export function Dot({ role }: { role: "teacher" | "student" | "control" }) {
+  const looks = { teacher: "bg-teacher", student: "bg-student", control: "bg-control" };
+  return <span className={`inline-block size-2 rounded-full ${looks[role]}`} aria-hidden />;
+}

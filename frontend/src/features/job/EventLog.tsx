@@ -1,0 +1,50 @@
+import type { JobEvent } from "@/api/live";
+import { Card } from "@/components/basics";
+import { formatAp, formatClock } from "@/lib/format";
+
+const STAGES: Record<string, string> = {
+  prepare: "reading data and weights",
+  teacher_gate: "evaluating the teacher",
+  train_student: "training the student",
+  train_control: "training the control",
+  export: "exporting and verifying",
+};
+
+export function EventLog({ events }: { events: JobEvent[] }) {
+  return (
+    <Card title="Events">
+      <ol className="max-h-72 space-y-1 overflow-y-auto text-sm">
+        {events.toReversed().map((event) => (
+          <li key={event.id} className="flex gap-3">
+            <time className="font-mono text-xs leading-5 text-faint">{formatClock(event.at)}</time>
+            <span>{describe(event)}</span>
+          </li>
+        ))}
+      </ol>
+    </Card>
+  );
+}
+
+function describe({ kind, data }: JobEvent): string {
+  const text = (key: string) => String(data[key] ?? "");
+  switch (kind) {
+    case "state": {
+      const why = (data.error as { message?: string } | undefined)?.message;
+      return `${data.cancel_requested ? "cancellation requested" : text("state")}${why ? `: ${why}` : ""}`;
+    }
+    case "stage":
+      return STAGES[text("stage")] ?? text("stage");
+    case "weights_loaded": {
+      const missing = (data.missing as string[]).length;
+      return `${text("role")} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
+    }
+    case "evaluated":
+      return `${text("role")} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
+    case "checkpoint":
+      return `checkpoint of the ${text("role")} at step ${text("step")}`;
+    case "failed":
+      return text("message");
+    default:
+      return kind;
+  }
+}

@@ -1,0 +1,47 @@
+import type { ReactNode } from "react";
+
+import type { JobDetail } from "@/api/client";
+import { Dot } from "@/components/basics";
+import { formatAp, formatGain } from "@/lib/format";
+
+/** The numbers the job is about. While it runs: the best so far. */
+export function Scores({ job }: { job: JobDetail }) {
+  const { result } = job;
+  const teacher = result?.teacher?.metrics.ap ?? job.ap.teacher;
+  const student = result?.student.metrics.ap ?? job.ap.student;
+  const control = result?.control?.metrics.ap ?? job.ap.control;
+  const gain = result?.kd_gain;
+  const retained = teacher && student !== undefined ? `${Math.round((100 * student) / teacher)} % of the teacher` : null;
+  const distilled = job.config.kind === "distill";
+  return (
+    <dl className="grid grid-cols-2 gap-3 lg:grid-cols-4">
+      {distilled && <Score label={<><Dot role="teacher" /> Teacher AP</>} value={formatAp(teacher)} />}
+      <Score
+        label={<><Dot role="student" /> Student AP{result ? "" : ", best so far"}</>}
+        value={formatAp(student)}
+        note={retained}
+      />
+      {job.config.kind === "distill" && job.config.control && (
+        <>
+          <Score label={<><Dot role="control" /> Control AP</>} value={formatAp(control)} note="same student, not distilled" />
+          <Score
+            label="KD gain"
+            value={gain === null || gain === undefined ? "–" : formatGain(gain)}
+            note="student minus control"
+            look={gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}
+          />
+        </>
+      )}
+    </dl>
+  );
+}
+
+function Score({ label, value, note, look = "" }: { label: ReactNode; value: string; note?: string | null; look?: string }) {
+  return (
+    <div className="rounded-lg border border-line bg-card px-4 py-3">
+      <dt className="flex items-center gap-1.5 text-xs text-soft">{label}</dt>
+      <dd className={`mt-1 text-3xl font-semibold tracking-tight ${look}`}>{value}</dd>
+      {note && <dd className="text-xs text-faint">{note}</dd>}
+    </div>
+  );
+}

@@ -1,0 +1,105 @@
+import { Link } from "react-router";
+
+import type { JobView } from "@/api/client";
+import { useJobs } from "@/api/queries";
+import { Button, ButtonLink, Dot, Empty, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { formatAge, formatAp, formatDuration, formatGain } from "@/lib/format";
+import { useNow } from "@/lib/useNow";
+
+export function JobsPage() {
+  const jobs = useJobs();
+  const now = useNow(5000);
+  if (jobs.isError && !jobs.data) return <Notice tone="bad" title="The jobs could not be loaded">{jobs.error.message}</Notice>;
+  if (jobs.isPending) return null;
+  const rows = jobs.data.pages.flatMap((page) => page.data);
+  if (rows.length === 0) return <Welcome />;
+  return (
+    <>
+      <h1 className="mb-4 text-lg font-semibold">Jobs</h1>
+      <div className="overflow-x-auto rounded-lg border border-line bg-card">
+        <table className="w-full text-left">
+          <thead className="border-b border-line text-xs text-soft">
+            <tr>
+              <Head>Job</Head>
+              <Head>State</Head>
+              <Head>
+                <Dot role="teacher" /> Teacher AP
+              </Head>
+              <Head>
+                <Dot role="student" /> Student AP
+              </Head>
+              <Head>
+                <Dot role="control" /> Control AP
+              </Head>
+              <Head>KD gain</Head>
+              <Head>Created</Head>
+            </tr>
+          </thead>
+          <tbody className="divide-y divide-line">
+            {rows.map((job) => (
+              <Row key={job.id} job={job} now={now} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {jobs.hasNextPage && (
+        <Button className="mt-4" disabled={jobs.isFetchingNextPage} onClick={() => void jobs.fetchNextPage()}>
+          Older jobs
+        </Button>
+      )}
+    </>
+  );
+}
+
+function Head({ children }: { children: React.ReactNode }) {
+  return <th className="px-4 py-2 font-medium whitespace-nowrap">{children}</th>;
+}
+
+function Row({ job, now }: { job: JobView; now: number }) {
+  const gain = job.result?.kd_gain;
+  return (
+    <tr className="hover:bg-tint/60">
+      <td className="px-4 py-3">
+        <Link to={`/view/jobs/${job.id}`} className="font-medium hover:underline">
+          {job.name}
+        </Link>
+        <p className="text-xs text-faint">{job.kind === "distill" ? "distillation" : "training"}</p>
+      </td>
+      <td className="w-56 px-4 py-3">
+        <StateChip job={job} />
+        {job.state === "running" && (
+          <div className="mt-2 space-y-1">
+            <ProgressBar share={job.progress} label={`progress of ${job.name}`} />
+            <p className="text-xs text-faint">
+              {Math.round(100 * job.progress)} %{job.eta_seconds !== null && `, ${formatDuration(job.eta_seconds)} left`}
+            </p>
+          </div>
+        )}
+        {job.state === "failed" && <p className="mt-1 line-clamp-2 text-xs text-faint">{job.error?.message}</p>}
+      </td>
+      <td className="px-4 py-3">{formatAp(job.ap.teacher)}</td>
+      <td className="px-4 py-3 font-semibold">{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
+      <td className="px-4 py-3">{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
+      <td className={`px-4 py-3 ${gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}`}>
+        {gain === null || gain === undefined ? "–" : formatGain(gain)}
+      </td>
+      <td className="px-4 py-3 whitespace-nowrap text-soft">{formatAge(job.created_at, now)}</td>
+    </tr>
+  );
+}
+
+function Welcome() {
+  return (
+    <Empty title="No jobs yet">
+      <p>
+        Upload a COCO data set and a strong detector, choose a small one, and get it nearly as good. <code>make demo</code> shows
+        the whole way on a built-in example.
+      </p>
+      <p className="mt-4">
+        <ButtonLink to="/view/new" look="primary">
+          Start the first job
+        </ButtonLink>
+      </p>
+    </Empty>
+  );
+}

@@ -1,0 +1,110 @@
+import { Card } from "@/components/basics";
+import { CheckField, SelectField, TextField } from "@/components/Field";
+import { type Draft, METHODS, type MethodKind, type Variant } from "@/features/new-job/draft";
+import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+
+interface Props {
+  draft: Draft;
+  change: Change;
+  problemAt: ProblemAt;
+}
+
+export function Recipe(props: Props) {
+  return (
+    <>
+      {props.draft.kind === "distill" && <Methods {...props} />}
+      <TrainingCard {...props} />
+    </>
+  );
+}
+
+function Methods({ draft, change, problemAt }: Props) {
+  const set = (kind: MethodKind, values: Partial<Draft["methods"][MethodKind]>) =>
+    change({ methods: { ...draft.methods, [kind]: { ...draft.methods[kind], ...values } } });
+  const active = METHODS.filter(([kind]) => draft.methods[kind].on).map(([kind]) => kind);
+  return (
+    <Card title="Distillation">
+      <div className="divide-y divide-line">
+        {METHODS.map(([kind, title, hint]) => {
+          const method = draft.methods[kind];
+          const at = `/config/methods/${active.indexOf(kind)}`;
+          return (
+            <div key={kind} className="grid items-start gap-3 py-3 first:pt-0 md:grid-cols-[1fr_9rem_7rem]">
+              <CheckField label={title} hint={hint} checked={method.on} onChange={(event) => set(kind, { on: event.target.checked })} />
+              <SelectField
+                label="Variant"
+                value={method.variant}
+                disabled={!method.on}
+                onChange={(event) => set(kind, { variant: event.target.value as Variant })}
+                problem={problemAt(`${at}/source`, `${at}/variant`)}
+              >
+                <option value="official">released code</option>
+                <option value="paper">paper</option>
+              </SelectField>
+              <TextField
+                label="Weight"
+                type="number"
+                step="any"
+                min="0"
+                value={method.weight}
+                disabled={!method.on}
+                onChange={(event) => set(kind, { weight: event.target.value })}
+                problem={problemAt(`${at}/weight`)}
+              />
+            </div>
+          );
+        })}
+      </div>
+      <div className="mt-4 grid gap-4 md:grid-cols-2">
+        <CheckField
+          label="Train a control"
+          hint="The same student without distillation, to measure the KD gain. Doubles the training time."
+          checked={draft.control}
+          onChange={(event) => change({ control: event.target.checked })}
+        />
+        <TextField
+          label="Lowest teacher AP"
+          type="number"
+          step="any"
+          min="0"
+          max="1"
+          value={draft.minAp}
+          onChange={(event) => change({ minAp: event.target.value })}
+          hint="Measured on your validation set before training; below it the job fails and says why."
+          problem={problemAt("/config/teacher/min_ap")}
+        />
+      </div>
+    </Card>
+  );
+}
+
+function TrainingCard({ draft, change, problemAt }: Props) {
+  const number = (label: string, key: "epochs" | "batchSize" | "lr" | "imageSize" | "seed", pointer: string, hint?: string) => (
+    <TextField
+      label={label}
+      type="number"
+      step="any"
+      value={draft[key]}
+      onChange={(event) => change({ [key]: event.target.value })}
+      placeholder={key === "imageSize" ? "auto" : undefined}
+      hint={hint}
+      problem={problemAt(pointer)}
+    />
+  );
+  return (
+    <Card title="Training">
+      <div className="grid gap-4 sm:grid-cols-2 lg:grid-cols-5">
+        {number("Epochs", "epochs", "/config/training/epochs")}
+        {number("Batch size", "batchSize", "/config/training/batch_size")}
+        {number("Learning rate", "lr", "/config/training/lr")}
+        {number("Image size", "imageSize", "/config/data/image_size", "multiple of 32")}
+        {number("Seed", "seed", "/config/training/seed")}
+      </div>
+      <div className="mt-4 grid gap-3 md:grid-cols-3">
+        <CheckField label="Mirror images" checked={draft.flip} onChange={(event) => change({ flip: event.target.checked })} />
+        <CheckField label="Vary colours" checked={draft.photometric} onChange={(event) => change({ photometric: event.target.checked })} />
+        <CheckField label="Random crops" checked={draft.crop} onChange={(event) => change({ crop: event.target.checked })} />
+      </div>
+    </Card>
+  );
+}

@@ -1,0 +1,74 @@
+import { useCatalog, useCheckpoints } from "@/api/queries";
+import { Card } from "@/components/basics";
+import { Choice, SelectField } from "@/components/Field";
+import type { Draft } from "@/features/new-job/draft";
+import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+import { formatCount } from "@/lib/format";
+
+const SOURCES = [
+  ["catalog", "New, from the catalog"],
+  ["checkpoint", "From a checkpoint"],
+] as const;
+
+export function Student({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
+  const families = useCatalog().data?.families ?? [];
+  const checkpoints = useCheckpoints().data?.data ?? [];
+  const sizes = families.find(({ name }) => name === draft.family)?.sizes ?? [];
+  const size = sizes.find(({ name }) => name === draft.size);
+  return (
+    <Card
+      title={draft.kind === "distill" ? "Student" : "Detector"}
+      aside={<Choice name="student" value={draft.studentFrom} options={SOURCES} onChange={(studentFrom) => change({ studentFrom })} />}
+    >
+      {draft.studentFrom === "catalog" ? (
+        <div className="grid gap-4 md:grid-cols-2">
+          <SelectField
+            label="Family"
+            value={draft.family}
+            onChange={(event) => {
+              const family = event.target.value;
+              const known = families.find(({ name }) => name === family)?.sizes ?? [];
+              const kept = known.some(({ name }) => name === draft.size);
+              change({ family, size: kept ? draft.size : (known[0]?.name ?? "") });
+            }}
+            problem={problemAt("/config/student", "/config/student/family")}
+          >
+            {families.map(({ name, title, paper }) => (
+              <option key={name} value={name}>
+                {title} ({paper})
+              </option>
+            ))}
+          </SelectField>
+          <SelectField
+            label="Size"
+            value={draft.size}
+            onChange={(event) => change({ size: event.target.value })}
+            hint={size && `${size.decoder_layers} decoder layers, ${size.queries} queries, width ${size.width}`}
+            problem={problemAt("/config/student/size", "/config/student/queries")}
+          >
+            {sizes.map(({ name, description }) => (
+              <option key={name} value={name}>
+                {name}: {description}
+              </option>
+            ))}
+          </SelectField>
+        </div>
+      ) : (
+        <SelectField
+          label="Checkpoint to start from"
+          value={draft.studentId}
+          onChange={(event) => change({ studentId: event.target.value })}
+          hint="Class heads are kept for classes of the same name and start anew for others."
+          problem={problemAt("/student_id", "/config/student")}
+        >
+          <option value="">choose…</option>
+          {checkpoints.map((checkpoint) => (
+            <option key={checkpoint.id} value={checkpoint.id}>
+              {checkpoint.name} ({checkpoint.family}, {formatCount(checkpoint.parameters)})
+            </option>
+          ))}
+        </SelectField>
+      )}
+    </Card>
+  );
+}

@@ -1,0 +1,33 @@
+/** Numbers and times as people read them. */
+
+export const formatAp = (ap: number | undefined | null) => (ap === undefined || ap === null || ap < 0 ? "–" : (100 * ap).toFixed(1));
+
+export const formatGain = (gain: number) => `${gain >= 0 ? "+" : "−"}${Math.abs(100 * gain).toFixed(1)}`;
+
+export function formatDuration(seconds: number): string {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${minutes % 60} min`;
+  return `${Math.round(hours / 24)} days`;
+}
+
+export function formatAge(time: string, now: number): string {
+  const seconds = (now - Date.parse(time)) / 1000;
+  return seconds < 5 ? "just now" : `${formatDuration(seconds)} ago`;
+}
+
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), units.length - 1);
+  return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
+}
+
+export function formatCount(count: number): string {
+  if (count >= 1e6) return `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 2)} M`;
+  if (count >= 1e4) return `${Math.round(count / 1e3)} k`;
+  return count.toLocaleString("en");
+}
+
+export const formatClock = (time: string) => new Date(time).toLocaleTimeString("en-GB");
