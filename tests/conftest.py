@@ -1,10 +1,16 @@
 """Fixtures that every part of the tests may use."""
 
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread costs more than it gives
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.rectangles import write_rectangles
+from tests.support.servers import Servers, create_template, fresh_database, start_servers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data sets and weights beside a developer's checkout; absent elsewhere."""
@@ -22,3 +28,25 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the real data sets and weights of ../shared")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Real PostgreSQL and Redis-compatible servers, for the whole session."""
+    with start_servers(tmp_path_factory.mktemp("servers")) as running:
+        create_template(running.postgres_url)
+        yield running
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A migrated, empty database for one test."""
+    with fresh_database(servers.postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(servers: Servers) -> Iterator[str]:
+    """A migrated, empty database for the tests of one file."""
+    with fresh_database(servers.postgres_url) as url:
+        yield url

@@ -17,7 +17,7 @@ from api.uploads import exactly_one
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(403, 413, 422, 503, 507))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(400, 403, 413, 422, 503, 507))
 def create_dataset(
     name: NameField,
     files: FilesField,

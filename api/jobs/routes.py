@@ -18,7 +18,7 @@ from detrdistill.events import Role
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(422, 503))
+@router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 413, 422, 503))
 def create_job(
     request: JobCreate,
     response: Response,

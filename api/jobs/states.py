@@ -97,9 +97,10 @@ def finish(session: Session, owned: Claim, state: JobState, *, error: str | None
     row = session.execute(
         text(
             """
-            update jobs set state = :state, error = cast(:error as jsonb), result = cast(:result as jsonb),
-                lease_until = null, eta_seconds = null, finished_at = clock_timestamp(),
-                progress = case when :state = 'succeeded' then 1.0 else progress end
+            update jobs set state = cast(:state as text), error = cast(:error as jsonb),
+                result = cast(:result as jsonb), lease_until = null, eta_seconds = null,
+                finished_at = clock_timestamp(),
+                progress = case when cast(:state as text) = 'succeeded' then 1.0 else progress end
             where id = :job and fence = :fence and state = 'running'
             returning id
             """

@@ -1,0 +1,71 @@
+"""The api in this process, on a real database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.db import get_engine
+from api.settings import get_settings
+from tests.support.uploads import write_teacher, zip_of
+
+
+@pytest.fixture(scope="module")
+def storage_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def import_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("operator")
+
+
+@pytest.fixture(scope="module")
+def client(module_database_url: str, storage_dir: Path, import_root: Path) -> Iterator[TestClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", module_database_url)
+        patch.setenv("DETRDISTILL_STORAGE_DIR", str(storage_dir))
+        patch.setenv("DETRDISTILL_IMPORT_ROOT", str(import_root))
+        patch.setenv("DETRDISTILL_MAX_UPLOAD_BYTES", str(64 * 1024**2))
+        get_settings.cache_clear()
+        get_engine.cache_clear()
+        with TestClient(create_app(), raise_server_exceptions=False) as running:
+            yield running
+        get_settings.cache_clear()
+        get_engine.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_teacher(tmp_path_factory.mktemp("weights") / "teacher")
+
+
+@pytest.fixture(scope="module")
+def dataset_id(client: TestClient, rectangles: Path) -> str:
+    answer = client.post("/datasets", data={"name": "rectangles"}, files={"files": ("r.zip", zip_of(rectangles))})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+@pytest.fixture(scope="module")
+def teacher_id(client: TestClient, teacher_folder: Path) -> str:
+    answer = client.post("/checkpoints", data={"name": "teacher"}, files={"files": ("t.zip", zip_of(teacher_folder))})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+@pytest.fixture
+def job_request(dataset_id: str, teacher_id: str) -> dict:
+    """A request that is right; tests make it wrong in one place."""
+    return {
+        "name": "rectangles",
+        "dataset_id": dataset_id,
+        "teacher_id": teacher_id,
+        "config": {
+            "kind": "distill",
+            "student": {"family": "rt-detr-v2", "size": "pico", "queries": 10},
+            "data": {"image_size": 64},
+        },
+    }

@@ -1,0 +1,391 @@
+"""What the service must refuse: with a 4xx, a pointer to the field, a remedy, and nothing stored."""
+
+import io
+import json
+import pickle
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from safetensors.numpy import save_file
+
+from tests.support.uploads import write_teacher, zip_of, zip_with
+
+pytestmark = pytest.mark.bad_input
+NOBODY = "01900000-0000-7000-8000-000000000000"
+
+
+def assert_problem(answer: Any, status: int, pointer: str | None = None) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:detrdistill:problem:{problem['code']}"
+    assert problem["detail"]
+    if pointer is not None:
+        assert pointer in [error["pointer"] for error in problem["errors"]], problem
+    return problem
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_stored(client: TestClient, storage_dir: Path):
+    def stored() -> tuple[Any, ...]:
+        files = sorted(path.parent.name + "/" + path.name for path in storage_dir.glob("*/*"))
+        rows = [client.get(f"/{kind}", params={"limit": 100}).json() for kind in ("jobs", "datasets", "checkpoints")]
+        return files, rows
+
+    before = stored()
+    yield
+    assert stored() == before
+
+
+JOB_FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
+    "unknown field": (lambda job: job | {"priority": 3}, "/priority"),
+    "missing name": (lambda job: {key: job[key] for key in job if key != "name"}, "/name"),
+    "empty name": (lambda job: job | {"name": "  "}, "/name"),
+    "a name with a zero byte": (lambda job: job | {"name": "a\x00b"}, "/name"),
+    "dataset is no id": (lambda job: job | {"dataset_id": "../etc"}, "/dataset_id"),
+    "dataset does not exist": (lambda job: job | {"dataset_id": NOBODY}, "/dataset_id"),
+    "teacher does not exist": (lambda job: job | {"teacher_id": NOBODY}, "/teacher_id"),
+    "no teacher": (lambda job: job | {"teacher_id": None}, "/teacher_id"),
+    "a teacher for a train job": (
+        lambda job: (
+            job | {"config": {"kind": "train", "student": job["config"]["student"], "data": {"image_size": 64}}}
+        ),
+        "/teacher_id",
+    ),
+    "no student": (lambda job: _config(job, student=None), "/config/student"),
+    "two students": (lambda job: job | {"student_id": job["teacher_id"]}, "/student_id"),
+    "unknown kind": (lambda job: _config(job, kind="prune"), "/config"),
+    "no kind": (lambda job: job | {"config": {"student": job["config"]["student"]}}, "/config"),
+    "unknown family": (lambda job: _config(job, student={"family": "yolo", "size": "n"}), "/config/student/family"),
+    "unknown size": (lambda job: _config(job, student={"family": "rt-detr", "size": "xxl"}), "/config/student"),
+    "unknown option deep inside": (
+        lambda job: _config(job, training={"learning_rate": 1}),
+        "/config/training/learning_rate",
+    ),
+    "negative rate": (lambda job: _config(job, training={"lr": -1}), "/config/training/lr"),
+    "infinite rate": (lambda job: _config(job, training={"lr": "inf"}), "/config/training/lr"),
+    "image size no multiple": (lambda job: _config(job, data={"image_size": 100}), "/config/data/image_size"),
+    "more queries than cells": (
+        lambda job: _config(job, student={"family": "rt-detr-v2", "size": "r18"}),
+        "/config",
+    ),
+    "unknown method": (lambda job: _config(job, methods=[{"kind": "magic"}]), "/config/methods/0"),
+    "wrong option of a method": (
+        lambda job: _config(job, methods=[{"kind": "query_prior"}, {"kind": "matched_logits", "temperature": 3}]),
+        "/config/methods/1/temperature",
+    ),
+    "a method twice": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 2), "/config"),
+    "no method": (lambda job: _config(job, methods=[]), "/config/methods"),
+    "a list instead of an object": (lambda job: [job], ""),
+    "a number instead of an object": (lambda job: _config(job, data=7), "/config/data"),
+}
+
+
+def _config(job: dict, **changes: Any) -> dict:
+    return job | {"config": job["config"] | changes}
+
+
+@pytest.mark.parametrize("fault", JOB_FAULTS)
+def test_a_wrong_job_is_refused_with_a_pointer(client: TestClient, job_request: dict, fault: str):
+    spoil, pointer = JOB_FAULTS[fault]
+    assert_problem(client.post("/jobs", json=spoil(job_request)), 422, pointer)
+
+
+def test_a_body_that_is_no_json_is_refused(client: TestClient):
+    for body in (b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"name": "\\ud800"}'):
+        answer = client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert_problem(answer, 422 if answer.status_code == 422 else 400)
+
+
+@pytest.fixture(scope="module")
+def stranger_id(client: TestClient, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A detector of other things."""
+    folder = write_teacher(tmp_path_factory.mktemp("stranger"), classes=("cat", "dog"))
+    answer = client.post("/checkpoints", data={"name": "stranger"}, files={"files": ("t.zip", zip_of(folder))})
+    return answer.json()["id"]
+
+
+def test_a_teacher_that_does_not_know_a_class_is_refused(client: TestClient, job_request: dict, stranger_id: str):
+    answer = client.post("/jobs", json=job_request | {"teacher_id": stranger_id})
+    problem = assert_problem(answer, 422, "/teacher_id")
+    assert "red, green" in problem["detail"]
+    assert "Fine-tune" in problem["errors"][0]["hint"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs/{}", "/jobs/{}/metrics", "/jobs/{}/events", "/jobs/{}/artifacts", "/datasets/{}", "/checkpoints/{}"]
+)
+def test_what_does_not_exist_is_a_404_and_a_bad_id_a_422(client: TestClient, path: str):
+    assert_problem(client.get(path.format(NOBODY)), 404)
+    assert_problem(client.get(path.format("1;drop table jobs")), 422)
+
+
+def test_unknown_paths_and_methods_are_problems_too(client: TestClient):
+    assert_problem(client.get("/nothing"), 404)
+    assert_problem(client.delete("/jobs"), 405)
+    assert_problem(client.get("/jobs", params={"limit": 0}), 422, "/limit")
+    assert_problem(client.get("/jobs", params={"after": "x"}), 422, "/after")
+    assert_problem(client.get("/jobs", params={"state": "sleeping"}), 422, "/state")
+
+
+# ---- data sets
+
+
+def coco(split: dict[str, Any]) -> bytes:
+    return json.dumps(split).encode()
+
+
+def spoilt_dataset(rectangles: Path, change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """The rectangles with something changed in train.json."""
+    members = {str(path.relative_to(rectangles)): path.read_bytes() for path in rectangles.rglob("*") if path.is_file()}
+    document = json.loads(members["train.json"])
+    change(document)
+    return zip_with(members | {"train.json": coco(document)})
+
+
+DATASET_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no boxes": (lambda coco: coco["annotations"].clear(), "no boxes"),
+    "no images": (lambda coco: coco["images"].clear(), "no images"),
+    "no categories": (lambda coco: coco["categories"].clear(), "no categories"),
+    "annotations missing": (lambda coco: coco.pop("annotations"), "no list 'annotations'"),
+    "box of three numbers": (lambda coco: coco["annotations"][0].update(bbox=[1, 2, 3]), "/annotations/0"),
+    "box that is no list": (lambda coco: coco["annotations"][1].update(bbox="1 2 3 4"), "/annotations/1"),
+    "box of infinity": (lambda coco: coco["annotations"][0].update(bbox=[1, 2, float("inf"), 4]), "/annotations/0"),
+    "box of a huge integer": (lambda coco: coco["annotations"][0].update(bbox=[1, 2, 10**400, 4]), "/annotations/0"),
+    "unknown image": (lambda coco: coco["annotations"][0].update(image_id=999), "unknown image_id"),
+    "image id that is a list": (lambda coco: coco["annotations"][0].update(image_id=[1]), "unknown image_id"),
+    "unknown category": (lambda coco: coco["annotations"][0].update(category_id=1), "unknown category_id"),
+    "annotation id that is an object": (lambda coco: coco["annotations"][0].update(id={}), "id"),
+    "two images with one id": (lambda coco: coco["images"][1].update(id=coco["images"][0]["id"]), "share the id"),
+    "two categories with one name": (lambda coco: coco["categories"][1].update(name="red"), "share the name"),
+    "a category name with a zero byte": (lambda coco: coco["categories"][0].update(name="a\x00"), "categories"),
+    "a category name that is half a character": (
+        lambda coco: coco["categories"][0].update(name="\ud800"),
+        "categories",
+    ),
+    "no such file": (lambda coco: coco["images"][0].update(file_name="gone.png"), "not there"),
+    "a file outside": (lambda coco: coco["images"][0].update(file_name="../../../../etc/passwd"), "not there"),
+    "an absolute file": (lambda coco: coco["images"][0].update(file_name="/etc/passwd"), "not there"),
+    "a file name with a zero byte": (lambda coco: coco["images"][0].update(file_name="a\x00.png"), "/images/0"),
+    "width of zero": (lambda coco: coco["images"][0].update(width=0), "/images/0"),
+    "width that is not the file's": (lambda coco: coco["images"][0].update(width=99), "annotated as 99x64"),
+    "a file that is no image": (lambda coco: coco["images"][0].update(file_name="../val.json"), "not a readable image"),
+    "an item that is no object": (lambda coco: coco["images"].append(3), "/images/12"),
+}
+
+
+@pytest.mark.parametrize("fault", DATASET_FAULTS)
+def test_a_wrong_dataset_is_refused_with_the_entry(client: TestClient, rectangles: Path, fault: str):
+    change, words = DATASET_FAULTS[fault]
+    content = spoilt_dataset(rectangles, change)
+    answer = client.post("/datasets", data={"name": "wrong"}, files={"files": ("d.zip", content)})
+    problem = assert_problem(answer, 422, "/files")
+    assert problem["code"] == "dataset_invalid"
+    assert words in problem["detail"]
+    assert problem["errors"][0]["hint"]
+
+
+def test_splits_must_agree_on_the_classes(client: TestClient, rectangles: Path):
+    content = spoilt_dataset(rectangles, lambda coco: coco["categories"][0].update(name="crimson"))
+    answer = client.post("/datasets", data={"name": "wrong"}, files={"files": ("d.zip", content)})
+    assert "different categories" in assert_problem(answer, 422, "/files")["detail"]
+
+
+@pytest.mark.parametrize("name", ["train.json", "val.json"])
+def test_a_missing_or_broken_split_is_refused(client: TestClient, rectangles: Path, name: str):
+    members = {str(path.relative_to(rectangles)): path.read_bytes() for path in rectangles.rglob("*") if path.is_file()}
+    for content in (None, b"not json", b"[]", b"[" * 200_000, b'"text"'):
+        kept = {key: value for key, value in members.items() if key != name} | (
+            {} if content is None else {name: content}
+        )
+        answer = client.post("/datasets", data={"name": "wrong"}, files={"files": ("d.zip", zip_with(kept))})
+        assert_problem(answer, 422, "/files")
+
+
+# ---- archives
+
+
+def raw_zip(build: Callable[[zipfile.ZipFile], None]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        build(archive)
+    return buffer.getvalue()
+
+
+def symlink(archive: zipfile.ZipFile) -> None:
+    link = zipfile.ZipInfo("images/a.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(link, "/etc/passwd")
+
+
+ARCHIVES: dict[str, bytes] = {
+    "climbs out": zip_with({"../evil.json": b"{}"}),
+    "climbs out deep inside": zip_with({"images/../../evil.json": b"{}"}),
+    "absolute": zip_with({"/tmp/evil.json": b"{}"}),
+    "backslashes": zip_with({"..\\evil.json": b"{}"}),
+    "drive letter": zip_with({"c:/evil.json": b"{}"}),
+    "symbolic link": raw_zip(symlink),
+    "program": zip_with({"train.py": b"print()"}),
+    "pickle": zip_with({"train.pkl": b""}),
+    "same name in two cases": zip_with({"A.json": b"{}", "a.json": b"{}"}),
+    "file and folder at once": zip_with({"a.json": b"{}", "a.json/b.json": b"{}"}),
+    "too deep": zip_with({"/".join("abcdefghijk") + ".json": b"{}"}),
+    "bomb": raw_zip(lambda archive: archive.writestr("train.json", b"0" * 300 * 1024**2)),
+    "no zip at all": b"PK\x03\x04 and then nothing",
+    "empty": zip_with({}),
+    "cut off": zip_with({"train.json": b"{}" * 1000})[:-40],
+}
+
+
+@pytest.mark.parametrize("kind", ["datasets", "checkpoints"])
+@pytest.mark.parametrize("archive", ARCHIVES)
+def test_an_archive_that_cannot_be_trusted_is_refused(client: TestClient, kind: str, archive: str, tmp_path: Path):
+    answer = client.post(f"/{kind}", data={"name": "evil"}, files={"files": ("evil.zip", ARCHIVES[archive])})
+    assert_problem(answer, 422, "/files")
+    assert not (tmp_path.parent / "evil.json").exists()
+
+
+# ---- checkpoints
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def checkpoint_files(folder: Path, **changes: bytes | None) -> list[tuple[str, tuple[str, bytes]]]:
+    names = {"config_json": "config.json", "weights": "model.safetensors", "preprocessor": "preprocessor_config.json"}
+    contents = {name: (folder / name).read_bytes() for name in names.values()}
+    contents |= {names[key]: value for key, value in changes.items() if value is not None}
+    for key, value in changes.items():
+        if value is None:
+            del contents[names[key]]
+    return [("files", (name, content)) for name, content in contents.items()]
+
+
+def edited(folder: Path, name: str, **changes: Any) -> bytes:
+    return json.dumps(json.loads((folder / name).read_text()) | changes).encode()
+
+
+def tensors(tmp_path: Path, **values: np.ndarray) -> bytes:
+    save_file(values, tmp_path / "x.safetensors")
+    return (tmp_path / "x.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda t, _: {"config_json": None}, "lacks config.json"),
+        (lambda t, _: {"weights": None}, "lacks model.safetensors"),
+        (lambda t, _: {"preprocessor": None}, "lacks preprocessor_config.json"),
+        (lambda t, _: {"config_json": b"{"}, "not valid JSON"),
+        (lambda t, _: {"config_json": b"[]"}, "not a JSON object"),
+        (lambda t, _: {"config_json": edited(t, "config.json", model_type="bert")}, "not a supported detector"),
+        (lambda t, _: {"config_json": edited(t, "config.json", model_type=None)}, "not a supported detector"),
+        (lambda t, _: {"config_json": edited(t, "config.json", auto_map={"AutoModel": "evil.Model"})}, "run code"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a", "2": "b"})}, "id2label"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label=7)}, "id2label"),
+        (
+            lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a", "1": "b", "2": "c"})},
+            "names 3 classes",
+        ),
+        (lambda t, _: {"config_json": edited(t, "config.json", num_queries="many")}, "num_queries"),
+        (lambda t, _: {"weights": b"not safetensors"}, "not a safetensors file"),
+        (lambda t, _: {"weights": pickle.dumps(Evil())}, "not a safetensors file"),
+        (lambda t, _: {"weights": b"\xff" * 8 + b"{}"}, "not a safetensors file"),
+        (
+            lambda t, p: {"weights": tensors(p, **{"backbone.conv1.weight": np.zeros((2, 2), np.float32)})},
+            "no classification head",
+        ),
+        (lambda t, p: {"weights": tensors(p, **{"class_embed.0.bias": np.zeros((), np.float32)})}, "has the shape"),
+        (lambda t, _: {"preprocessor": b"7"}, "cannot be read"),
+        (
+            lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"height": "tall"})},
+            "cannot be read",
+        ),
+        (
+            lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"height": 10**9, "width": 1})},
+            "no usable input size",
+        ),
+        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", resample=99)}, "resample"),
+        (
+            lambda t, _: {
+                "preprocessor": edited(t, "preprocessor_config.json", image_std=[0, 1, 1], do_normalize=True)
+            },
+            "image_std",
+        ),
+    ],
+)
+def test_a_wrong_checkpoint_is_refused(
+    client: TestClient, teacher_folder: Path, tmp_path: Path, spoil: Any, words: str
+):
+    files = checkpoint_files(teacher_folder, **spoil(teacher_folder, tmp_path))
+    problem = assert_problem(client.post("/checkpoints", data={"name": "wrong"}, files=files), 422, "/files")
+    assert words in problem["detail"]
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.pt", "checkpoint.ckpt", "weights.pkl"])
+def test_a_pickle_is_refused_unopened(
+    client: TestClient, teacher_folder: Path, name: str, capfd: pytest.CaptureFixture
+):
+    files = [
+        ("files", (name, pickle.dumps(Evil()))),
+        ("files", ("config.json", (teacher_folder / "config.json").read_bytes())),
+    ]
+    problem = assert_problem(client.post("/checkpoints", data={"name": "evil"}, files=files), 422, "/files")
+    assert "any code" in problem["detail"]
+    assert "save_pretrained" in problem["errors"][0]["hint"]
+    assert "this must never run" not in capfd.readouterr().out
+
+
+def test_files_of_another_kind_or_two_of_one_name_are_refused(client: TestClient):
+    for files in (
+        [("files", ("model.exe", b"MZ"))],
+        [("files", ("config.json", b"{}")), ("files", ("a/config.json", b"{}"))],
+        [("files", (".safetensors", b""))],
+    ):
+        assert_problem(client.post("/checkpoints", data={"name": "wrong"}, files=files), 422, "/files")
+
+
+# ---- forms
+
+
+@pytest.mark.parametrize("kind", ["datasets", "checkpoints"])
+def test_a_form_names_exactly_one_source(client: TestClient, kind: str):
+    assert_problem(client.post(f"/{kind}", data={"name": "none"}), 422, "/files")
+    both = client.post(f"/{kind}", data={"name": "both", "path": "x"}, files={"files": ("a.zip", zip_with({}))})
+    assert_problem(both, 422, "/files")
+    assert_problem(client.post(f"/{kind}", files={"files": ("a.zip", zip_with({}))}), 422, "/name")
+    assert_problem(client.post(f"/{kind}", data={"name": "a\x00b", "path": "x"}), 422, "/name")
+
+
+@pytest.mark.parametrize("path", ["..", "../..", "/etc", "nothing", "a\nb", "x" * 999, "link"])
+def test_a_path_must_lie_below_the_operators_folder(client: TestClient, import_root: Path, path: str):
+    if path == "link" and not (import_root / "link").exists():
+        (import_root / "link").symlink_to("/etc")
+    assert_problem(client.post("/datasets", data={"name": "x", "path": path}), 422, "/path")
+    assert_problem(client.post("/checkpoints", data={"name": "x", "path": path}), 422, "/path")
+
+
+def test_a_job_without_a_student_gives_no_checkpoint(client: TestClient):
+    assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": NOBODY}), 422, "/job_id")
+    assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": "latest"}), 422, "/job_id")
+
+
+def test_too_large_a_body_is_refused_announced_or_not(client: TestClient):
+    announced = client.post("/datasets", data={"name": "big"}, files={"files": ("b.zip", b"0" * 65 * 1024**2)})
+    assert_problem(announced, 413)
+
+    def endless():
+        for _ in range(70):
+            yield b"0" * 1024**2
+
+    headers = {"Content-Type": "application/json"}
+    assert_problem(client.post("/jobs", content=endless(), headers=headers), 413)

@@ -1,0 +1,185 @@
+import threading
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from api.db import get_engine
+from api.jobs import repository, states
+from api.jobs.states import JobState
+from detrdistill.events import CocoMetrics
+
+
+def submit(client: TestClient, request: dict[str, Any], **headers: str) -> dict[str, Any]:
+    answer = client.post("/jobs", json=request, headers=headers)
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def start(job_id: str) -> states.Claim:
+    """As a worker does."""
+    with Session(get_engine()) as session, session.begin():
+        owned = states.claim(session, job_id, "worker@test", lease_seconds=60)  # pyright: ignore
+        assert owned is not None
+        return owned
+
+
+def test_a_job_is_stored_queued_with_every_default_filled_in(client: TestClient, job_request: dict):
+    answer = client.post("/jobs", json=job_request)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/jobs/{job['id']}"
+    assert (job["state"], job["kind"], job["attempt"], job["progress"]) == ("queued", "distill", 0, 0)
+    assert job["config"]["training"]["epochs"] == 24
+    assert [method["kind"] for method in job["config"]["methods"]] == [
+        "matched_logits",
+        "target_features",
+        "query_prior",
+    ]
+    assert client.get(f"/jobs/{job['id']}").json() == job
+
+
+def test_jobs_are_listed_newest_first_and_in_pages(client: TestClient, job_request: dict):
+    made = [submit(client, job_request | {"name": f"job {index}"})["id"] for index in range(3)]
+    first = client.get("/jobs", params={"limit": 2}).json()
+    assert [job["id"] for job in first["data"]] == made[:0:-1]
+    assert first["has_more"]
+    second = client.get("/jobs", params={"limit": 2, "after": made[1]}).json()
+    assert second["data"][0]["id"] == made[0]
+    assert client.get("/jobs", params={"state": "succeeded"}).json() == {"data": [], "has_more": False}
+
+
+def test_the_same_key_gives_the_same_job(client: TestClient, job_request: dict):
+    key = {"Idempotency-Key": "once"}
+    first, again = (submit(client, job_request, **key) for _ in range(2))
+    assert first["id"] == again["id"]
+    other = client.post("/jobs", json=job_request | {"name": "other"}, headers=key)
+    assert other.status_code == 422
+    assert other.json()["code"] == "idempotency_mismatch"
+
+
+def test_many_at_once_with_one_key_make_one_job(client: TestClient, job_request: dict):
+    answers: list[Any] = []
+
+    def send() -> None:
+        answers.append(client.post("/jobs", json=job_request, headers={"Idempotency-Key": "together"}))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_a_queued_job_is_cancelled_at_once_and_only_once(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    for _ in range(2):
+        answer = client.post(f"/jobs/{job['id']}/cancel")
+        assert answer.status_code == 202
+        assert answer.json()["state"] == "cancelled"
+    with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        text = stream.read().decode()
+    assert text.count("event: state") == 2
+
+
+def test_a_running_job_is_asked_to_stop(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    owned = start(job["id"])
+    answer = client.post(f"/jobs/{job['id']}/cancel").json()
+    assert (answer["state"], answer["cancel_requested"]) == ("running", True)
+    with Session(get_engine()) as session, session.begin():
+        assert states.renew(session, owned, 60) is True
+
+
+def test_events_are_replayed_after_an_id_and_end_with_the_job(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    owned = start(job["id"])
+    with Session(get_engine()) as session, session.begin():
+        assert states.update_progress(session, owned, {"stage": "prepare"})
+        repository.add_events(session, owned.job_id, [("stage", {"stage": "prepare"})])
+        states.finish(session, owned, JobState.FAILED, error='{"code": "x", "message": "y"}', result=None)
+        repository.add_events(session, owned.job_id, [("state", {"state": "failed"})])
+    with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        events = parse(stream.read().decode())
+    assert [event["event"] for event in events] == ["state", "stage", "state"]
+    second = events[1]["id"]
+    for how in ({"headers": {"Last-Event-ID": second}}, {"params": {"after": second}}):
+        with client.stream("GET", f"/jobs/{job['id']}/events", **how) as stream:
+            assert [event["id"] for event in parse(stream.read().decode())] == [events[2]["id"]]
+    done = client.get(f"/jobs/{job['id']}/events", headers={"Last-Event-ID": events[2]["id"]})
+    assert done.status_code == 204
+
+
+def parse(text: str) -> list[dict[str, str]]:
+    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if block]
+    return [block for block in blocks if "event" in block]
+
+
+def test_curves_are_thinned_and_a_repeated_step_replaces_the_earlier(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    rows = [
+        {
+            "job_id": job["id"],
+            "role": "student",
+            "name": "total",
+            "step": step,
+            "epoch": step / 10,
+            "value": float(step),
+        }
+        for step in range(1, 1001)
+    ]
+    with Session(get_engine()) as session, session.begin():
+        repository.add_metrics(session, rows)
+        repository.add_metrics(session, [rows[-1] | {"value": 5.0}])
+    [curve] = client.get(f"/jobs/{job['id']}/metrics", params={"max_points": 10}).json()["series"]
+    assert curve["name"] == "total"
+    assert len(curve["values"]) == 10
+    assert curve["values"][0] == pytest.approx(sum(range(1, 101)) / 100)
+    assert curve["steps"][-1] == 1000
+    [whole] = client.get(f"/jobs/{job['id']}/metrics", params={"max_points": 1000}).json()["series"]
+    assert whole["values"][-1] == 5.0
+    assert client.get(f"/jobs/{job['id']}/metrics", params={"role": "control"}).json()["series"] == []
+
+
+def test_evaluations_are_stored_with_all_coco_numbers(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    numbers = dict.fromkeys(CocoMetrics.model_fields, 0.25) | {"per_class": {"red": 0.5, "green": 0.0}}
+    with Session(get_engine()) as session, session.begin():
+        row = {"job_id": job["id"], "role": "student", "step": 4, "epoch": 1.0} | numbers
+        repository.add_evaluation(session, row)
+        repository.add_evaluation(session, row | {"ap": 0.75})
+    [evaluation] = client.get(f"/jobs/{job['id']}/metrics").json()["evaluations"]
+    assert evaluation["ap"] == 0.75
+    assert evaluation["per_class"] == {"red": 0.5, "green": 0.0}
+    assert client.get(f"/jobs/{job['id']}").json()["ap"] == {"student": 0.75}
+
+
+def test_an_artifact_is_downloaded_whole_or_in_ranges(client: TestClient, job_request: dict, storage_dir):
+    job = submit(client, job_request)
+    folder = storage_dir / "jobs" / job["id"] / "student"
+    folder.mkdir(parents=True)
+    content = bytes(range(256)) * 100
+    (folder / "model.safetensors").write_bytes(content)
+    digest = "3f" * 32
+    with Session(get_engine()) as session, session.begin():
+        file = {"name": "student/model.safetensors", "size": len(content), "sha256": digest}
+        repository.replace_artifacts(session, job["id"], [file])
+    [artifact] = client.get(f"/jobs/{job['id']}/artifacts").json()["data"]
+    assert (artifact["size"], artifact["sha256"]) == (len(content), digest)
+    whole = client.get(artifact["url"])
+    assert whole.content == content
+    assert whole.headers["etag"] == f'"{digest}"'
+    assert whole.headers["repr-digest"].startswith("sha-256=:Pz8/")
+    assert 'filename="model.safetensors"' in whole.headers["content-disposition"]
+    part = client.get(artifact["url"], headers={"Range": "bytes=100-199", "If-Range": f'"{digest}"'})
+    assert part.status_code == 206
+    assert part.content == content[100:200]
+    assert client.get(artifact["url"], headers={"Range": "bytes=999999-"}).status_code == 416
+    (folder / "model.safetensors").unlink()
+    gone = client.get(artifact["url"])
+    assert gone.status_code == 410
+    assert gone.json()["code"] == "file_gone"

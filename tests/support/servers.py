@@ -1,0 +1,152 @@
+"""Real servers for the tests: PostgreSQL and a Redis-compatible broker, embedded or those of the environment."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from worker.embedded.postgres import EmbeddedPostgres
+from worker.embedded.processes import Service
+from worker.embedded.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = "detrdistill_test_template"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers are."""
+
+    postgres_url: str
+    """Of a database from which others may be created."""
+    redis_url: str
+
+
+@contextmanager
+def start_servers(folder: Path) -> Iterator[Servers]:
+    """Start what the environment does not name; on any end, stop it."""
+    with ExitStack() as stack:
+        postgres_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+        if postgres_url is None:
+            postgres = EmbeddedPostgres(folder, folder / "postgres.log")
+            stack.callback(postgres.service.stop)
+            postgres.start()
+            postgres_url = postgres.url
+        if redis_url is None:
+            valkey = EmbeddedValkey(folder, folder / "valkey.log")
+            stack.callback(valkey.service.stop)
+            valkey.start()
+            redis_url = valkey.url
+        yield Servers(postgres_url, redis_url)
+
+
+def with_database(url: str, name: str) -> str:
+    """The URL of another database of the same server."""
+    head, _, tail = url.partition("?")
+    base = head.rpartition("/")[0]
+    return f"{base}/{name}" + (f"?{tail}" if tail else "")
+
+
+def create_template(url: str) -> None:
+    """A migrated, empty database, from which the tests' databases are copied."""
+    drop_database(url, TEMPLATE)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create database {TEMPLATE}")
+    environment = os.environ | {"DATABASE_URL": with_database(url, TEMPLATE)}
+    alembic = [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", "head"]
+    subprocess.run(alembic, env=environment, check=True, capture_output=True, cwd=ROOT)
+
+
+@contextmanager
+def fresh_database(url: str) -> Iterator[str]:
+    """A migrated, empty database of its own; dropped at the end."""
+    name = f"detrdistill_test_{uuid4().hex[:12]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {TEMPLATE}")
+    try:
+        yield with_database(url, name)
+    finally:
+        drop_database(url, name)
+
+
+def drop_database(url: str, name: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class RunningService:
+    """Api, scheduler and workers on real servers, as processes of their own."""
+
+    folder: Path
+    servers: Servers
+    database_url: str
+    environment: Mapping[str, str]
+    port: int = field(default_factory=free_port)
+    processes: dict[str, Service] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, name: str, *command: str) -> Service:
+        service = Service(
+            name,
+            [sys.executable, "-m", *command],
+            log=self.folder / f"{name}.log",
+            environment=os.environ | dict(self.environment),
+            stop_seconds=30,
+        )
+        service.start()
+        self.processes[name] = service
+        return service
+
+    def start_api(self) -> None:
+        self.start("api", "uvicorn", "--factory", "api.app:create_app", "--port", str(self.port)).wait_until(
+            lambda: self._answers("/health"), seconds=60
+        )
+
+    def start_scheduler(self) -> None:
+        self.start("scheduler", "worker.scheduler")
+
+    def start_worker(self, name: str = "worker") -> Service:
+        celery = ["celery", "-A", "worker.app", "worker", "--concurrency", "1", "--hostname", f"{name}@test"]
+        return self.start(name, *celery, "--without-gossip", "--without-mingle", "--loglevel", "INFO")
+
+    def wait_for_workers(self, count: int = 1) -> None:
+        deadline = time.monotonic() + 60
+        while f'"workers":{count}' not in self._get("/health"):
+            assert time.monotonic() < deadline, self.processes["worker"].last_words()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        for service in self.processes.values():
+            service.ask_to_stop()
+        for service in self.processes.values():
+            service.stop()
+
+    def _get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=5) as response:
+            return response.read().decode()
+
+    def _answers(self, path: str) -> bool:
+        try:
+            self._get(path)
+        except OSError:
+            return False
+        return True
