@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
@@ -19,7 +20,7 @@ from api.errors import describe_problems, install_handlers, problem_response
 from api.jobs import artifacts, stream
 from api.jobs import routes as jobs
 from api.live import Live
-from api.settings import get_settings
+from api.settings import Settings, get_settings
 from detrdistill import __version__
 
 _DESCRIPTION = """Distil big DETR-family object detectors into small, fast ones.
@@ -73,9 +74,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     get_engine().dispose()
 
 
-def create_app() -> FastAPI:
-    """Put the application together."""
-    settings = get_settings()
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Put the application together; settings come from the environment unless given."""
+    settings = settings or get_settings()
     app = FastAPI(
         title="detrdistill",
         version=__version__,
@@ -92,13 +93,12 @@ def create_app() -> FastAPI:
     app.openapi = lambda: describe_problems(generate())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
-    _serve_dashboard(app)
+    _serve_dashboard(app, settings.dashboard_dir)
     return app
 
 
-def _serve_dashboard(app: FastAPI) -> None:
+def _serve_dashboard(app: FastAPI, folder: Path) -> None:
     """The dashboard at `/`; its own pages live below `/view`, so that they never shadow the API."""
-    folder = get_settings().dashboard_dir
     index = folder / "index.html"
 
     @app.get("/", include_in_schema=False)
