@@ -1,0 +1,138 @@
+"""Processes are killed and stopped on purpose; the job goes on from its checkpoint, and never twice at once."""
+
+import os
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.servers import RunningService
+from tests.worker.conftest import Client
+from tests.worker.test_jobs import training_process
+
+pytestmark = pytest.mark.fault
+
+
+def until_checkpoint(client: Client, job_id: str) -> dict[str, Any]:
+    """Wait until there is something to resume from, and some steps more."""
+    job = client.wait(job_id, lambda job: job["ap"].get("student") is not None)
+    done = job["progress"]
+    return client.wait(job_id, lambda job: job["progress"] > done)
+
+
+def assert_resumed_and_finished(client: Client, job_id: str, *, attempt: int) -> None:
+    job = client.wait_for_end(job_id)
+    assert (job["state"], job["attempt"]) == ("succeeded", attempt), job["error"]
+    steps = client.steps(job_id)
+    assert steps[-1] == 120
+    starts = [later for earlier, later in pairwise(steps) if later <= earlier]
+    assert all(start > 1 for start in starts), "no attempt began from the first step again"
+    assert len(steps) < 240
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pid_of(service: RunningService, name: str) -> int:
+    process = service.processes[name]._process
+    assert process is not None
+    return process.pid
+
+
+def test_a_worker_killed_in_mid_run_is_replaced(service: RunningService, client: Client, long_job: dict):
+    service.start_worker("first")
+    job_id = client.submit(**long_job)
+    until_checkpoint(client, job_id)
+    trainer = training_process(job_id)
+    os.kill(pid_of(service, "first"), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while alive(trainer):
+        assert time.monotonic() < deadline, "the training process outlived its worker"
+        time.sleep(0.1)
+    service.start_worker("second")
+    assert_resumed_and_finished(client, job_id, attempt=2)
+    states = [data for kind, data in client.events(job_id) if kind == "state"]
+    assert [data["state"] for data in states] == ["queued", "running", "queued", "running", "succeeded"]
+    assert states[2]["error"]["code"] == "worker_lost"
+
+
+def test_a_training_process_killed_is_started_again_at_once(service: RunningService, client: Client, long_job: dict):
+    service.start_worker()
+    job_id = client.submit(**long_job)
+    until_checkpoint(client, job_id)
+    os.kill(training_process(job_id), signal.SIGKILL)
+    job = client.wait(job_id, lambda job: job["attempt"] == 2, seconds=20)
+    assert job["error"] is None
+    assert_resumed_and_finished(client, job_id, attempt=2)
+    errors = [data["error"] for kind, data in client.events(job_id) if kind == "state" and "error" in data]
+    assert errors[0]["code"] == "training_process_lost"
+    assert "SIGKILL" in errors[0]["message"]
+
+
+def test_a_worker_shut_down_hands_its_job_on_without_losing_an_attempt(
+    service: RunningService, client: Client, long_job: dict
+):
+    first = service.start_worker("first")
+    job_id = client.submit(**long_job)
+    until_checkpoint(client, job_id)
+    first.stop()
+    assert client.get(f"/jobs/{job_id}")["state"] == "queued"
+    service.start_worker("second")
+    assert_resumed_and_finished(client, job_id, attempt=1)
+
+
+def test_a_frozen_worker_loses_its_job_and_cannot_disturb_the_next(
+    service: RunningService, client: Client, long_job: dict
+):
+    service.start_worker("first")
+    job_id = client.submit(**long_job)
+    until_checkpoint(client, job_id)
+    trainer, group = training_process(job_id), pid_of(service, "first")
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + 20
+        while alive(trainer):
+            assert time.monotonic() < deadline, "the training process did not notice that its worker is silent"
+            time.sleep(0.1)
+        service.start_worker("second")
+        client.wait(job_id, lambda job: job["worker"] == "second@test", seconds=60)
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    assert_resumed_and_finished(client, job_id, attempt=2)
+    assert client.get(f"/jobs/{job_id}")["worker"] == "second@test"
+
+
+def test_an_emptied_broker_loses_no_job(service: RunningService, client: Client, short_job: dict):
+    short_job["config"]["control"] = False
+    jobs = [client.submit(**short_job) for _ in range(2)]
+    time.sleep(2)
+    connection = redis.Redis.from_url(
+        service.environment["REDIS_URL"].replace("redis+socket://", "unix://").partition("?")[0]
+    )
+    connection.flushall()
+    service.start_worker()
+    for job_id in jobs:
+        job = client.wait_for_end(job_id)
+        assert (job["state"], job["attempt"]) == ("succeeded", 1)
+
+
+def test_a_job_submitted_while_nothing_else_runs_is_not_forgotten(
+    service: RunningService, client: Client, short_job: dict
+):
+    service.processes["scheduler"].stop()
+    short_job["config"]["control"] = False
+    job_id = client.submit(**short_job)
+    service.start_worker()
+    time.sleep(1)
+    assert client.get(f"/jobs/{job_id}")["state"] == "queued"
+    service.start_scheduler()
+    service.start("another-scheduler", "worker.scheduler")
+    assert client.wait_for_end(job_id)["state"] == "succeeded"
