@@ -43,7 +43,8 @@ class CocoEvaluator:
         """
         rows = [_rows(image_id, *values, self.split.category_ids) for image_id, values in detections.items()]
         with _silence():
-            results = self.ground_truth.loadRes(np.concatenate(rows))
+            found = np.concatenate(rows)
+            results = self.ground_truth.loadRes(found) if len(found) else COCO()  # a dead detector finds nothing
             evaluation = COCOeval(self.ground_truth, results, "bbox")
             evaluation.params.imgIds = list(detections)
             evaluation.evaluate()
