@@ -7,16 +7,15 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import health
 from api.checkpoints import routes as checkpoints
 from api.datasets import routes as datasets
 from api.db import get_engine
 from api.errors import describe_problems, install_handlers, problem_response
+from api.guards import AnnouncedLength, SameOrigin
 from api.jobs import artifacts, stream
 from api.jobs import routes as jobs
 from api.live import Live
@@ -34,26 +33,6 @@ Every error is problem details (RFC 9457) and points at the field at fault.
 """
 
 _CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'"
-
-
-class AnnouncedLength:
-    """Answer bodies that announce too great a length with problem details.
-
-    The framework's own limit, which also counts what arrives unannounced, would answer these in plain text.
-    """
-
-    def __init__(self, app: ASGIApp, max_bytes: int):
-        self.app = app
-        self.max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look at the header and pass the request on, or not."""
-        announced = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
-        if announced.isdigit() and int(announced) <= self.max_bytes:
-            await self.app(scope, receive, send)
-        else:
-            refusal = problem_response(413, "too_large", f"The request is larger than {self.max_bytes} bytes.")
-            await refusal(scope, receive, send)
 
 
 class Dashboard(StaticFiles):
@@ -92,6 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     generate = app.openapi
     app.openapi = lambda: describe_problems(generate())
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(SameOrigin)
     app.add_middleware(AnnouncedLength, max_bytes=settings.max_upload_bytes)
     _serve_dashboard(app, settings.dashboard_dir)
     return app

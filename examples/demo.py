@@ -60,9 +60,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="overrides the configuration")
     parser.add_argument("--port", type=int, default=8000, help="port of the service if it is started")
     options = parser.parse_args()
+    if (options.dataset is None) != (options.teacher is None):
+        parser.error("give both DATASET and TEACHER, or neither")
     try:
-        if (options.dataset is None) != (options.teacher is None):
-            raise DemoError("Give both DATASET and TEACHER, or neither.")
         return run(options)
     except (DemoError, DetrDistillError, httpx.HTTPError) as error:
         console.print(f"[red]demo: {error}[/red]")
@@ -149,13 +149,10 @@ def configuration(options: argparse.Namespace, dataset: Path, teacher: Path) -> 
 @contextmanager
 def service(port: int) -> Iterator[str]:
     """URL of the service: of the stack that is running, or of one started for the demo and stopped after it."""
-    address = STATE / "up.json"
-    if address.is_file() and answers(url := json.loads(address.read_text())["url"]):
+    if (url := running_service()) is not None:
         yield url
         return
     if not is_free(port):
-        port = 0
-    if port == 0:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -165,13 +162,13 @@ def service(port: int) -> Iterator[str]:
         command = [sys.executable, "-m", "worker.embedded", "--state", str(STATE), "--port", str(port)]
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
-        while not address.is_file():
+        while (url := running_service()) is None:
             try:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:
                 continue
             raise DemoError(f"the service did not start: {log.read_text()}")
-        yield json.loads(address.read_text())["url"]
+        yield url
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -183,12 +180,13 @@ def is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def answers(url: str) -> bool:
-    """The service is there."""
+def running_service() -> str | None:
+    """URL of the embedded stack, if it answers."""
     try:
-        return httpx.get(f"{url}/health", timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
+        url = json.loads((STATE / "up.json").read_text())["url"]
+        return url if httpx.get(f"{url}/health", timeout=5).status_code == 200 else None
+    except (FileNotFoundError, ValueError, httpx.HTTPError):
+        return None
 
 
 def upload(client: httpx.Client, kind: str, folder: Path) -> str:

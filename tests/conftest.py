@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.client import LEASES, Client
 from tests.support.rectangles import write_rectangles
-from tests.support.servers import Servers, create_template, fresh_database, start_servers
+from tests.support.servers import RunningService, Servers, create_template, fresh_database, start_servers
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data sets and weights beside a developer's checkout; absent elsewhere."""
@@ -50,3 +51,28 @@ def module_database_url(servers: Servers) -> Iterator[str]:
     """A migrated, empty database for the tests of one file."""
     with fresh_database(servers.postgres_url) as url:
         yield url
+
+
+@pytest.fixture
+def service(servers: Servers, tmp_path: Path) -> Iterator[RunningService]:
+    """Api and scheduler on a database of their own; tests start the workers."""
+    with fresh_database(servers.postgres_url) as database_url:
+        environment = LEASES | {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": servers.redis_url,
+            "DETRDISTILL_STORAGE_DIR": str(tmp_path / "storage"),
+        }
+        running = RunningService(tmp_path, servers, database_url, environment)
+        try:
+            running.start_api()
+            running.start_scheduler()
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture
+def client(service: RunningService) -> Iterator[Client]:
+    opened = Client(service.url)
+    yield opened
+    opened.http.close()

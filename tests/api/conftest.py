@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -69,3 +70,17 @@ def job_request(dataset_id: str, teacher_id: str) -> dict:
             "data": {"image_size": 64},
         },
     }
+
+
+@pytest.fixture
+def nothing_is_stored(client: TestClient, storage_dir: Path) -> Iterator[None]:
+    """No row and no file more than before the test."""
+
+    def stored() -> tuple[Any, ...]:
+        files = sorted(path.parent.name + "/" + path.name for path in storage_dir.glob("*/*"))
+        rows = [client.get(f"/{kind}", params={"limit": 100}).json() for kind in ("jobs", "datasets", "checkpoints")]
+        return files, rows
+
+    before = stored()
+    yield
+    assert stored() == before

@@ -14,34 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
+from tests.support.problems import NOBODY, assert_problem
 from tests.support.uploads import write_teacher, zip_of, zip_with
 
-pytestmark = pytest.mark.bad_input
-NOBODY = "01900000-0000-7000-8000-000000000000"
-
-
-def assert_problem(answer: Any, status: int, pointer: str | None = None) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert problem["status"] == status
-    assert problem["type"] == f"urn:detrdistill:problem:{problem['code']}"
-    assert problem["detail"]
-    if pointer is not None:
-        assert pointer in [error["pointer"] for error in problem["errors"]], problem
-    return problem
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_stored(client: TestClient, storage_dir: Path):
-    def stored() -> tuple[Any, ...]:
-        files = sorted(path.parent.name + "/" + path.name for path in storage_dir.glob("*/*"))
-        rows = [client.get(f"/{kind}", params={"limit": 100}).json() for kind in ("jobs", "datasets", "checkpoints")]
-        return files, rows
-
-    before = stored()
-    yield
-    assert stored() == before
+pytestmark = [pytest.mark.bad_input, pytest.mark.usefixtures("nothing_is_stored")]
 
 
 JOB_FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
@@ -377,15 +353,3 @@ def test_a_path_must_lie_below_the_operators_folder(client: TestClient, import_r
 def test_a_job_without_a_student_gives_no_checkpoint(client: TestClient):
     assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": NOBODY}), 422, "/job_id")
     assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": "latest"}), 422, "/job_id")
-
-
-def test_too_large_a_body_is_refused_announced_or_not(client: TestClient):
-    announced = client.post("/datasets", data={"name": "big"}, files={"files": ("b.zip", b"0" * 65 * 1024**2)})
-    assert_problem(announced, 413)
-
-    def endless():
-        for _ in range(70):
-            yield b"0" * 1024**2
-
-    headers = {"Content-Type": "application/json"}
-    assert_problem(client.post("/jobs", content=endless(), headers=headers), 413)

@@ -120,7 +120,10 @@ def step_cost() -> dict[str, Any]:
     pixels = inputs[0].normalise(batch.images[0].to(device))
 
     def train(step: LossStep) -> Callable[[], None]:
-        return lambda: step(batch).total.backward()
+        def act() -> None:
+            step(batch).total.backward()
+
+        return act
 
     parts = {"teacher": lambda: frozen(pixels), "plain": train(plain), "distilled": train(distilled)}
     for act in parts.values():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
+from tests.support.client import LEASES
 from tests.support.servers import ROOT, RunningService, Servers, fresh_database
-from tests.worker.conftest import LEASES
 
 _FLAGS = [
     "--disable-gpu",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import redis
 
+from tests.support.client import Client
 from tests.support.servers import RunningService
-from tests.worker.conftest import Client
 from tests.worker.test_jobs import training_process
 
 pytestmark = pytest.mark.fault

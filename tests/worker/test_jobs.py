@@ -12,8 +12,8 @@ from transformers import AutoModelForObjectDetection
 from detrdistill.coco import read_split
 from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.verify import evaluate_folder
+from tests.support.client import Client
 from tests.support.servers import RunningService
-from tests.worker.conftest import Client
 
 
 @pytest.mark.export

@@ -86,6 +86,7 @@ class Stack:
             address = self.state / "up.json"
             where = f" at {json.loads(address.read_text())['url']}" if address.is_file() else ""
             raise Unavailable(f"It is already running in {self.state}{where}.") from error
+        (self.state / "up.json").unlink(missing_ok=True)  # of a stack that was killed
 
     def _check_port(self) -> None:
         with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as probe:
