@@ -33,7 +33,7 @@ def upload(page: Page, button: str, form: str, archive: Path) -> None:
     page.get_by_role("button", name=button).click()
     area = page.get_by_role("form", name=form)
     area.get_by_label("files").set_input_files(archive)
-    area.get_by_role("button", name="Upload").click()
+    area.get_by_role("button", name="Upload", exact=True).click()
     expect(area).to_be_hidden(timeout=30_000)
 
 
@@ -45,7 +45,7 @@ def test_a_job_from_the_form_to_the_weights(page: Page, archives: dict[str, Path
     upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
     upload(page, "Upload a checkpoint", "Upload a checkpoint", archives["teacher"])
     expect(page.get_by_label("Data set")).to_contain_text("rectangles (12 images, 2 classes)")
-    page.get_by_label("Size").select_option("pico")
+    page.get_by_label("Size", exact=True).select_option("pico")
     page.get_by_label("Image size").fill("64")
     page.get_by_label("Epochs").fill("20")
     page.get_by_label("Batch size").fill("4")
@@ -86,7 +86,7 @@ def test_a_running_job_can_be_cancelled(page: Page, archives: dict[str, Path]):
     page.get_by_role("radio", name="Train or fine-tune").click()
     page.get_by_label("Name").fill("to be cancelled")
     upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
-    page.get_by_label("Size").select_option("pico")
+    page.get_by_label("Size", exact=True).select_option("pico")
     page.get_by_label("Image size").fill("64")
     page.get_by_label("Epochs").fill("5000")
     page.get_by_role("button", name="Start job").click()
@@ -102,7 +102,7 @@ def test_what_the_server_refuses_is_shown_where_it_belongs(page: Page, archives:
     page.goto("/view/library")
     area = page.get_by_role("form", name="Upload a data set")
     area.get_by_label("files").set_input_files(broken)
-    area.get_by_role("button", name="Upload").click()
+    area.get_by_role("button", name="Upload", exact=True).click()
     expect(area.get_by_role("alert")).to_contain_text("not a COCO file")
 
 

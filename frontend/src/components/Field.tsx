@@ -1,5 +1,5 @@
 /** Form fields with a label, a hint and the problem the server has with them. */
-import type { ComponentProps, ReactNode } from "react";
+import { type ComponentProps, type ReactNode, useId } from "react";
 
 const INPUT =
   "w-full rounded-md border border-line bg-card px-2.5 py-1.5 text-sm placeholder:text-faint aria-invalid:border-bad disabled:opacity-50";
@@ -8,38 +8,42 @@ interface FieldProps {
   label: ReactNode;
   hint?: ReactNode;
   problem?: string | undefined;
-  children: ReactNode;
 }
 
-export function Field({ label, hint, problem, children }: FieldProps) {
+/** The label names the control; hint and problem describe it. */
+function Field({ label, hint, problem, id, children }: FieldProps & { id: string; children: ReactNode }) {
   return (
-    <label className="block">
-      <span className="mb-1 block text-sm font-medium">{label}</span>
+    <div>
+      <label htmlFor={id} className="mb-1 block text-sm font-medium">
+        {label}
+      </label>
       {children}
-      {hint && !problem && <span className="mt-1 block text-xs text-faint">{hint}</span>}
-      {problem && (
-        <span role="alert" className="mt-1 block text-xs text-bad">
-          {problem}
-        </span>
-      )}
-    </label>
+      <div id={`${id}-about`} className="mt-1 text-xs empty:hidden">
+        {hint && !problem && <span className="text-faint">{hint}</span>}
+        {problem && (
+          <span role="alert" className="text-bad">
+            {problem}
+          </span>
+        )}
+      </div>
+    </div>
   );
 }
 
-type Shared = Omit<FieldProps, "children">;
-
-export function TextField({ label, hint, problem, ...rest }: Shared & ComponentProps<"input">) {
+export function TextField({ label, hint, problem, ...rest }: FieldProps & ComponentProps<"input">) {
+  const id = useId();
   return (
-    <Field label={label} hint={hint} problem={problem}>
-      <input {...rest} aria-invalid={problem !== undefined} className={INPUT} />
+    <Field label={label} hint={hint} problem={problem} id={id}>
+      <input {...rest} id={id} aria-describedby={`${id}-about`} aria-invalid={problem !== undefined} className={INPUT} />
     </Field>
   );
 }
 
-export function SelectField({ label, hint, problem, children, ...rest }: Shared & ComponentProps<"select">) {
+export function SelectField({ label, hint, problem, children, ...rest }: FieldProps & ComponentProps<"select">) {
+  const id = useId();
   return (
-    <Field label={label} hint={hint} problem={problem}>
-      <select {...rest} aria-invalid={problem !== undefined} className={INPUT}>
+    <Field label={label} hint={hint} problem={problem} id={id}>
+      <select {...rest} id={id} aria-describedby={`${id}-about`} aria-invalid={problem !== undefined} className={INPUT}>
         {children}
       </select>
     </Field>

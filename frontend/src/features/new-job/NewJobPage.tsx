@@ -9,6 +9,7 @@ import { type Config, type Draft, EMPTY, toConfig, toRequest } from "@/features/
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
 import { Recipe } from "@/features/new-job/Recipe";
 import { Student } from "@/features/new-job/Student";
+import { randomKey } from "@/lib/randomKey";
 
 export type Change = (change: Partial<Draft>) => void;
 /** The server's complaint about a field, by its JSON pointer. */
@@ -25,7 +26,7 @@ export function NewJobPage() {
   const [draft, setDraft] = useState(EMPTY);
   const [json, setJson] = useState<string | null>(null);
   const [jsonError, setJsonError] = useState<string | null>(null);
-  const [key, setKey] = useState(() => crypto.randomUUID()); // a double click makes one job
+  const [key, setKey] = useState(() => randomKey()); // a double click makes one job
 
   const change: Change = (values) => setDraft((old) => ({ ...old, ...values }));
   const problem = create.error instanceof ApiProblem ? create.error : null;
@@ -50,57 +51,59 @@ export function NewJobPage() {
       const job = await create.mutateAsync({ key, body: toRequest(draft, config) });
       await navigate(`/view/jobs/${job.id}`);
     } catch {
-      setKey(crypto.randomUUID()); // shown below; the corrected request is a new one
+      setKey(randomKey()); // shown below; the corrected request is a new one
     }
   };
 
   return (
-    <form onSubmit={(event) => void submit(event)} className="space-y-5" aria-label="new job">
+    <div className="space-y-5">
       <div className="flex flex-wrap items-center justify-between gap-3">
         <h1 className="text-lg font-semibold">New job</h1>
         <Choice name="kind" value={draft.kind} options={KINDS} onChange={(kind) => change({ kind })} />
       </div>
-      <Card>
-        <TextField
-          label="Name"
-          value={draft.name}
-          onChange={(event) => change({ name: event.target.value })}
-          placeholder="r50 to r18 on road signs"
-          required
-          maxLength={200}
-          problem={problemAt("/name")}
-        />
-      </Card>
       <DataAndTeacher draft={draft} change={change} problemAt={problemAt} />
-      {json === null ? (
-        <>
-          <Student draft={draft} change={change} problemAt={problemAt} />
-          <Recipe draft={draft} change={change} problemAt={problemAt} />
-        </>
-      ) : (
-        <Card title="Configuration">
-          <textarea
-            aria-label="configuration as JSON"
-            value={json}
-            onChange={(event) => setJson(event.target.value)}
-            spellCheck={false}
-            rows={24}
-            className="w-full rounded-md border border-line bg-card p-3 font-mono text-xs"
+      <form onSubmit={(event) => void submit(event)} className="space-y-5" aria-label="new job">
+        <Card>
+          <TextField
+            label="Name"
+            value={draft.name}
+            onChange={(event) => change({ name: event.target.value })}
+            placeholder="r50 to r18 on road signs"
+            required
+            maxLength={200}
+            problem={problemAt("/name")}
           />
-          {jsonError && <p className="mt-1 text-xs text-bad">{jsonError}</p>}
         </Card>
-      )}
-      {create.error && <Complaints error={create.error} />}
-      <div className="flex items-center gap-3">
-        <Button type="submit" look="primary" disabled={create.isPending || draft.datasetId === ""}>
-          {create.isPending ? "Submitting…" : "Start job"}
-        </Button>
-        <Button onClick={() => setJson(json === null ? JSON.stringify(toConfig(draft), null, 2) : null)}>
-          {json === null ? "Edit as JSON" : "Back to the form"}
-        </Button>
-        {draft.datasetId === "" && <span className="text-xs text-faint">Choose or upload a data set first.</span>}
-      </div>
-    </form>
+        {json === null ? (
+          <>
+            <Student draft={draft} change={change} problemAt={problemAt} />
+            <Recipe draft={draft} change={change} problemAt={problemAt} />
+          </>
+        ) : (
+          <Card title="Configuration">
+            <textarea
+              aria-label="configuration as JSON"
+              value={json}
+              onChange={(event) => setJson(event.target.value)}
+              spellCheck={false}
+              rows={24}
+              className="w-full rounded-md border border-line bg-card p-3 font-mono text-xs"
+            />
+            {jsonError && <p className="mt-1 text-xs text-bad">{jsonError}</p>}
+          </Card>
+        )}
+        {create.error && <Complaints error={create.error} />}
+        <div className="flex items-center gap-3">
+          <Button type="submit" look="primary" disabled={create.isPending || draft.datasetId === ""}>
+            {create.isPending ? "Submitting…" : "Start job"}
+          </Button>
+          <Button onClick={() => setJson(json === null ? JSON.stringify(toConfig(draft), null, 2) : null)}>
+            {json === null ? "Edit as JSON" : "Back to the form"}
+          </Button>
+          {draft.datasetId === "" && <span className="text-xs text-faint">Choose or upload a data set first.</span>}
+        </div>
+      </form>
+    </div>
   );
 }
 
