@@ -133,7 +133,8 @@ def install_handlers(app: FastAPI) -> None:
         fields = [
             FieldProblem(pointer=pointer_of(item["loc"], error.body), detail=item["msg"]) for item in error.errors()
         ]
-        return problem_response(422, "request_invalid", f"{len(fields)} fields of the request are wrong.", fields)
+        what = "A field of the request is wrong." if len(fields) == 1 else f"{len(fields)} fields are wrong."
+        return problem_response(422, "request_invalid", what, fields)
 
     @app.exception_handler(HTTPException)
     def _(_: Request, error: HTTPException) -> JSONResponse:

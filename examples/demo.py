@@ -68,7 +68,7 @@ def main() -> int:
         console.print(f"[red]demo: {error}[/red]")
         return 1
     except KeyboardInterrupt:
-        console.print("\ninterrupted; `make up` shows the job, which was not cancelled")
+        console.print("\ninterrupted; the job was cancelled")
         return 130
 
 
@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> int:
             request["teacher_id"] = upload(client, "checkpoints", teacher)
         job = checked(client.post("/jobs", json=request)).json()
         progress.console.print(f"\n  watch it live: [bold]{url}/view/jobs/{job['id']}[/bold]\n")
-        follow(client, job["id"], progress)
+        with cancelled_if_left(client, job["id"]):
+            follow(client, job["id"], progress)
         job = checked(client.get(f"/jobs/{job['id']}")).json()
         if job["state"] != "succeeded":
             error = job["error"] or {"message": f"The job was {job['state']}.", "hint": ""}
@@ -106,6 +107,16 @@ def run(options: argparse.Namespace) -> int:
         with working(progress, "evaluating the download"):
             measured = evaluate_download(folder, dataset)
     return summary(job["result"], folder, measured)
+
+
+@contextmanager
+def cancelled_if_left(client: httpx.Client, job_id: str) -> Iterator[None]:
+    """Cancel the job if the demo does not wait for its end, lest the next demo queue behind it."""
+    try:
+        yield
+    except BaseException:
+        client.post(f"/jobs/{job_id}/cancel")
+        raise
 
 
 @contextmanager
@@ -222,7 +233,8 @@ def follow(client: httpx.Client, job_id: str, progress: Progress) -> None:
                     break
                 for event in source.iter_sse():
                     last = event.id or last
-                    show(progress, task, event.event, event.json())
+                    if event.data:  # not so the server's advice on when to reconnect
+                        show(progress, task, event.event, event.json())
         except httpx.TransportError:
             continue
     progress.update(task, completed=1.0, note="")
@@ -262,8 +274,11 @@ def download(client: httpx.Client, job_id: str) -> Path:
 
 def evaluate_download(folder: Path, dataset: Path) -> float:
     """AP of the downloaded weights, measured with transformers and pycocotools alone."""
-    from examples.evaluate import evaluate  # noqa: PLC0415  torch loads slowly
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415  torch loads slowly
 
+    from examples.evaluate import evaluate  # noqa: PLC0415
+
+    disable_progress_bar()
     root = find_root(dataset)
     annotations = find_annotations(root, "val")
     images = next(path for path in (root / "images", root / "val2017", annotations.parent, root) if path.is_dir())

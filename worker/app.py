@@ -4,11 +4,12 @@ A message only says that a job may be claimed. Losing, doubling or reordering me
 acknowledged early and nothing is stored about them.
 """
 
+# pyright: basic  (Celery and billiard have no types)
+
 import contextlib
 import logging
 import subprocess
 import threading
-from multiprocessing.synchronize import Event as ProcessEvent
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +25,6 @@ from worker.reporter import DATABASE_DOWN
 from worker.runner import die_with_parent
 from worker.supervisor import run_job
 
-TASK = "worker.run_job"
-QUEUE = "jobs"
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +33,7 @@ def _configuration() -> dict[str, Any]:
         "broker_url": get_settings().redis_url,
         "result_backend": None,
         "task_ignore_result": True,
-        "task_default_queue": QUEUE,
+        "task_default_queue": "jobs",
         "task_acks_late": False,
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -50,15 +49,24 @@ def _configuration() -> dict[str, Any]:
 app = Celery("detrdistill")
 app.add_defaults(_configuration)  # read when first needed, not at import
 
-_draining: ProcessEvent = ForkContext().Event()
+_draining = ForkContext().Event()
 """Set in the main process, read in the pool process that it forks."""
 _heart = threading.Event()
 
 
-@app.task(name=TASK, bind=True)
+@app.task(name="worker.run_job", bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run the job that a message announces, if it is still to be had."""
     run_job(get_engine(), get_settings(), UUID(job_id), self.request.hostname, _draining.is_set)
+
+
+def announce(job_id: UUID, expires_seconds: float) -> None:
+    """Tell the workers that a job may be claimed.
+
+    Raises:
+        kombu.exceptions.OperationalError, OSError: the broker does not answer.
+    """
+    run.apply_async([str(job_id)], retry=False, expires=expires_seconds)
 
 
 @worker_process_init.connect

@@ -28,7 +28,11 @@ def main() -> int:
     spec = RunSpec.model_validate_json(Path(sys.argv[1]).read_bytes())
     _watch_worker(spec.silence_seconds)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def ask_to_stop(*_: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on a terminal is the worker's to answer
 
     def report(event: Event) -> None:

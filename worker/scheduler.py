@@ -17,7 +17,7 @@ from api.db import get_engine
 from api.jobs import repository, states
 from api.settings import Settings, get_settings
 from api.storage import Storage
-from worker.app import QUEUE, TASK, app
+from worker.app import announce
 from worker.reporter import DATABASE_DOWN
 
 _log = logging.getLogger(__name__)
@@ -34,8 +34,12 @@ def main() -> None:
     """Run until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings, engine, stop = get_settings(), get_engine(), threading.Event()
+
+    def ask_to_stop(*_: object) -> None:
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask_to_stop)
     swept_at = cleaned_at = float("-inf")
     while not stop.wait(_POLL_SECONDS):
         try:
@@ -57,7 +61,7 @@ def dispatch_due(engine: Engine, settings: Settings) -> None:
         due = states.take_due(session, settings.redispatch_seconds)
     for job_id, pause in due:
         try:
-            app.send_task(TASK, args=[str(job_id)], queue=QUEUE, retry=False, expires=pause)
+            announce(job_id, pause)
         except (BrokerDown, OSError) as error:
             _log.warning("job %s: the broker does not answer: %s", job_id, error)
             with Session(engine) as session, session.begin():

