@@ -4,7 +4,8 @@ A message only says that a job may be claimed. Losing, doubling or reordering me
 acknowledged early and nothing is stored about them.
 """
 
-# pyright: basic  (Celery and billiard have no types)
+# Celery and billiard have no types.
+# pyright: basic
 
 import contextlib
 import logging

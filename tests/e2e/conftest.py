@@ -38,9 +38,9 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dashboard_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Api with the built dashboard, scheduler and worker."""
+    """Api with the built dashboard, scheduler and worker; ended before other tests start theirs on the same broker."""
     assert (ROOT / "frontend" / "dist" / "index.html").is_file(), "the dashboard is not built: make setup"
     folder = tmp_path_factory.mktemp("dashboard")
     with fresh_database(servers.postgres_url) as database_url:
