@@ -28,7 +28,7 @@ export function Curves({ job }: { job: JobDetail }) {
   const lr = useMemo(() => lossCurves(metrics, (curve) => curve.name === "lr"), [metrics]);
   if (!metrics || metrics.series.length + metrics.evaluations.length === 0) return null;
   return (
-    <div className="grid gap-5 lg:grid-cols-2">
+    <div className="grid gap-5 lg:grid-cols-2 lg:[&>:last-child:nth-child(odd)]:col-span-2">
       {ap.length > 0 && (
         <Card title="AP on the validation set">
           <Chart curves={ap} xLabel="epoch" format={percent} fromZero={0.1} />
