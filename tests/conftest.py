@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.client import LEASES, Client
+from tests.support.client import Client, running_service
 from tests.support.rectangles import write_rectangles
 from tests.support.servers import RunningService, Servers, create_template, fresh_database, start_servers
 
@@ -55,20 +55,8 @@ def module_database_url(servers: Servers) -> Iterator[str]:
 
 @pytest.fixture
 def service(servers: Servers, tmp_path: Path) -> Iterator[RunningService]:
-    """Api and scheduler on a database of their own; tests start the workers."""
-    with fresh_database(servers.postgres_url) as database_url:
-        environment = LEASES | {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": servers.redis_url,
-            "DETRDISTILL_STORAGE_DIR": str(tmp_path / "storage"),
-        }
-        running = RunningService(tmp_path, servers, database_url, environment)
-        try:
-            running.start_api()
-            running.start_scheduler()
-            yield running
-        finally:
-            running.stop()
+    with running_service(servers, tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

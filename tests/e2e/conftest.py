@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
-from tests.support.client import LEASES
-from tests.support.servers import ROOT, RunningService, Servers, fresh_database
+from tests.support.client import running_service
+from tests.support.servers import ROOT, RunningService, Servers
 
 _FLAGS = [
     "--disable-gpu",
@@ -42,22 +42,10 @@ def browser() -> Iterator[Browser]:
 def dashboard_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """Api with the built dashboard, scheduler and worker; ended before other tests start theirs on the same broker."""
     assert (ROOT / "frontend" / "dist" / "index.html").is_file(), "the dashboard is not built: make setup"
-    folder = tmp_path_factory.mktemp("dashboard")
-    with fresh_database(servers.postgres_url) as database_url:
-        environment = LEASES | {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": servers.redis_url,
-            "DETRDISTILL_STORAGE_DIR": str(folder / "storage"),
-        }
-        running = RunningService(folder, servers, database_url, environment)
-        try:
-            running.start_api()
-            running.start_scheduler()
-            running.start_worker()
-            running.wait_for_workers()
-            yield running
-        finally:
-            running.stop()
+    with running_service(servers, tmp_path_factory.mktemp("dashboard")) as running:
+        running.start_worker()
+        running.wait_for_workers()
+        yield running
 
 
 @pytest.fixture

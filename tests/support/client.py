@@ -2,15 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.support.servers import RunningService, Servers, fresh_database
 from tests.support.uploads import zip_of
 
-LEASES = {
+_LEASES = {
     "DETRDISTILL_LEASE_SECONDS": "6",
     "DETRDISTILL_RENEW_SECONDS": "0.5",
     "DETRDISTILL_REDISPATCH_SECONDS": "2",
@@ -18,6 +20,24 @@ LEASES = {
     "DETRDISTILL_STOP_GRACE_SECONDS": "60",
     "OMP_NUM_THREADS": "1",
 }
+
+
+@contextmanager
+def running_service(servers: Servers, folder: Path) -> Iterator[RunningService]:
+    """Api and scheduler on a database of their own; tests start the workers."""
+    with fresh_database(servers.postgres_url) as database_url:
+        environment = _LEASES | {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": servers.redis_url,
+            "DETRDISTILL_STORAGE_DIR": str(folder / "storage"),
+        }
+        running = RunningService(folder, servers, database_url, environment)
+        try:
+            running.start_api()
+            running.start_scheduler()
+            yield running
+        finally:
+            running.stop()
 
 
 class Client:
