@@ -48,7 +48,7 @@ function Workers() {
   const text = health.isError ? "service unreachable" : count === 0 ? "no worker" : `${count} worker${count > 1 ? "s" : ""}`;
   const look = health.isError || count === 0 ? "bg-bad" : "bg-good";
   return (
-    <span className="flex items-center gap-1.5 text-xs text-soft" title="Jobs wait while there is no worker.">
+    <span className="hidden items-center gap-1.5 text-xs whitespace-nowrap text-soft sm:flex" title="Jobs wait while there is no worker.">
       <span className={`size-1.5 rounded-full ${look}`} />
       {text}
     </span>

@@ -10,7 +10,7 @@ const LOOKS = {
   danger: "border border-bad/40 text-bad hover:bg-bad/10",
 };
 
-const BUTTON = "inline-flex items-center gap-2 rounded-md px-3 py-1.5 text-sm font-medium transition disabled:opacity-40";
+const BUTTON = "inline-flex items-center whitespace-nowrap gap-2 rounded-md px-3 py-1.5 text-sm font-medium transition disabled:opacity-40";
 
 export function Button({ look = "plain", className = "", ...rest }: ComponentProps<"button"> & { look?: keyof typeof LOOKS }) {
   return <button type="button" {...rest} className={`${BUTTON} cursor-pointer disabled:cursor-default ${LOOKS[look]} ${className}`} />;
