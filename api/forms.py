@@ -1,21 +1,22 @@
-"""Form and query fields that several routes share."""
+"""Fields that several routes share."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import File, Form, Query, UploadFile
 
-_PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
+PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
+"""What a database keeps and a terminal shows: no control characters."""
 
 NameField = Annotated[
-    str, Form(min_length=1, max_length=200, pattern=_PLAIN_TEXT, description="for people; need not be unique")
+    str, Form(min_length=1, max_length=200, pattern=PLAIN_TEXT, description="for people; need not be unique")
 ]
 PathField = Annotated[
     str | None,
     Form(
         min_length=1,
         max_length=1000,
-        pattern=_PLAIN_TEXT,
+        pattern=PLAIN_TEXT,
         description="folder on the server, relative to the one that the operator has opened, in place of `files`",
     ),
 ]

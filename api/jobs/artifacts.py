@@ -1,18 +1,20 @@
 """`/jobs/{id}/artifacts`: the files of a job."""
 
 import base64
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse
 
 from api.db import DbSession
 from api.errors import Gone, NotFound, problems
+from api.forms import PLAIN_TEXT
 from api.jobs import repository
-from api.jobs.models import Artifact
 from api.jobs.schemas import ArtifactList, ArtifactView
 from api.storage import get_storage
 
+ArtifactName = Annotated[str, Path(pattern=PLAIN_TEXT, max_length=1000, examples=["student.zip"])]
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
@@ -29,7 +31,7 @@ def list_artifacts(job_id: UUID, session: DbSession) -> ArtifactList:
 
 
 @router.get(
-    "/{job_id}/artifacts/{artifact_id}",
+    "/{job_id}/artifacts/{name:path}",
     response_class=FileResponse,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
@@ -38,11 +40,14 @@ def list_artifacts(job_id: UUID, session: DbSession) -> ArtifactList:
     }
     | problems(404, 410, 422, 503),
 )
-def download_artifact(job_id: UUID, artifact_id: UUID, session: DbSession) -> Response:
-    """Download a file. Honours Range, so that a broken download can go on; `Repr-Digest` carries its SHA-256."""
-    artifact = session.get(Artifact, artifact_id)
-    if artifact is None or artifact.job_id != job_id:
-        raise NotFound(f"Job {job_id} has no artifact {artifact_id}.")
+def download_artifact(job_id: UUID, name: ArtifactName, session: DbSession) -> Response:
+    """Download a file by its name in the list.
+
+    Honours Range, so that a broken download can go on; `Repr-Digest` carries its SHA-256.
+    """
+    artifact = repository.find_artifact(session, job_id, name)
+    if artifact is None:
+        raise NotFound(f"There is no job {job_id} with an artifact of this name.")
     path = get_storage().folder("jobs", job_id) / artifact.name
     if not path.is_file():
         raise Gone(f"The file of {artifact.name} is no longer in the storage.")

@@ -109,6 +109,11 @@ def replace_artifacts(session: Session, job_id: UUID, files: Iterable[Mapping[st
     session.add_all(Artifact(job_id=job_id, **file) for file in files)
 
 
+def find_artifact(session: Session, job_id: UUID, name: str) -> Artifact | None:
+    """One file of a job."""
+    return session.scalar(select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
+
+
 def artifacts(session: Session, job_id: UUID) -> Sequence[Artifact]:
     """Files of a job, by name."""
     return session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)).all()

@@ -6,14 +6,13 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from api.forms import PLAIN_TEXT
 from api.jobs.models import Artifact, Evaluation, Job
 from api.jobs.states import JobState
 from detrdistill.config import RunConfig
 from detrdistill.events import CocoMetrics, Role, RunResult, Stage
 
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
-]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 
 
 class JobCreate(BaseModel):
@@ -119,7 +118,6 @@ class JobMetrics(BaseModel):
 class ArtifactView(BaseModel):
     """A file that can be downloaded."""
 
-    id: UUID
     name: str = Field(examples=["student/model.safetensors"])
     size: int = Field(description="bytes")
     sha256: str
@@ -130,11 +128,10 @@ class ArtifactView(BaseModel):
     def of(cls, row: Artifact) -> "ArtifactView":
         """The view of a row."""
         return cls(
-            id=row.id,
             name=row.name,
             size=row.size,
             sha256=row.sha256,
-            url=f"/jobs/{row.job_id}/artifacts/{row.id}",
+            url=f"/jobs/{row.job_id}/artifacts/{row.name}",
             created_at=row.created_at,
         )
 

@@ -353,3 +353,8 @@ def test_a_path_must_lie_below_the_operators_folder(client: TestClient, import_r
 def test_a_job_without_a_student_gives_no_checkpoint(client: TestClient):
     assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": NOBODY}), 422, "/job_id")
     assert_problem(client.post("/checkpoints", data={"name": "x", "job_id": "latest"}), 422, "/job_id")
+
+
+@pytest.mark.parametrize("name", ["nothing.zip", "../dataset/train.json", "a%00b", "%2e%2e/%2e%2e/etc/passwd"])
+def test_only_listed_artifacts_are_served(client: TestClient, name: str):
+    assert client.get(f"/jobs/{NOBODY}/artifacts/{name}").status_code in (404, 422)

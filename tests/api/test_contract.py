@@ -54,7 +54,7 @@ OPERATIONS = [
     for path, methods in json.loads(openapi.document())["paths"].items()
     for method, operation in methods.items()
     for mode in GenerationMode
-    if not path.endswith(("events", "{artifact_id}"))
+    if not path.endswith(("events", "{name}"))
     # without parameters and body there is nothing to get wrong
     if mode is GenerationMode.POSITIVE or "parameters" in operation or "requestBody" in operation
 ]

@@ -23,7 +23,7 @@ export function Downloads({ job }: { job: JobDetail }) {
             {artifacts
               .filter((file) => file !== whole)
               .map((file) => (
-                <File key={file.id} file={file} />
+                <File key={file.name} file={file} />
               ))}
           </ul>
         </div>
