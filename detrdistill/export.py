@@ -1,11 +1,17 @@
 """Write the student alone, as a folder that `transformers` loads with one line."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+from transformers import AutoModelForObjectDetection
+
 from detrdistill.detectors.detector import Detector
+from detrdistill.errors import CheckpointError
 from detrdistill.events import ModelReport
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 
@@ -17,8 +23,13 @@ def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...
     """Save weights (safetensors), configuration, preprocessing and label map into an existing folder.
 
     `category_ids` are the COCO ids of the classes, for those who evaluate against the original annotations.
+
+    Raises:
+        CheckpointError: `transformers` does not read back the weights that were written.
     """
-    detector.model.save_pretrained(folder)
+    weights = detector.model.state_dict()
+    detector.model.save_pretrained(folder, state_dict=_without_copies(weights))
+    _check_reads_back(folder, weights)
     _write_json(folder / PREPROCESSOR, detector.preprocessing.to_json(detector.processor_class))
     classes = zip(detector.classes, category_ids, strict=True)
     labels = [{"index": index, "name": name, "category_id": category} for index, (name, category) in enumerate(classes)]
@@ -87,6 +98,29 @@ COCO metrics on the {self.validation_images} validation images, measured on this
 {versions}
 </details>
 """
+        )
+
+
+def _without_copies(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keep the first name of every tensor that has several.
+
+    Left to itself, `save_pretrained` keeps the last one (measured with transformers 5.17 and 5.23). A DEIMv2 whose
+    layers share one box head then loads with a random one, because the library ties the others to the first.
+    """
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in weights.items():
+        first.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else (id(tensor), tensor.shape), name)
+    return {name: weights[name] for name in first.values()}
+
+
+def _check_reads_back(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    model = AutoModelForObjectDetection.from_pretrained(folder)
+    found = model.state_dict()
+    wrong = [name for name, tensor in weights.items() if not torch.equal(found[name], tensor.cpu())]
+    if wrong:
+        raise CheckpointError(
+            f"The exported weights do not read back: {', '.join(wrong[:5])} and {max(0, len(wrong) - 5)} more differ.",
+            hint="This is an error of detrdistill or of this version of transformers; please report it.",
         )
 
 

@@ -8,6 +8,7 @@ import torch
 from detrdistill.catalog import CATALOG
 from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
+from detrdistill.errors import CheckpointError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
 from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
@@ -153,6 +154,31 @@ def test_memory_and_neck_are_feature_maps(detector: Detector, pixels: torch.Tens
     for feature in output.memory:
         assert feature.shape[:2] == (2, detector.width)
         assert SIDE % feature.shape[-1] == 0
+
+
+@pytest.mark.export
+def test_the_exported_folder_is_the_detector(detector: Detector, pixels: torch.Tensor, tmp_path):
+    from transformers import AutoModelForObjectDetection
+
+    from detrdistill.export import export_folder
+
+    export_folder(detector.eval(), tmp_path, (1, 2, 3))
+    loaded = AutoModelForObjectDetection.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        ours, theirs = detector(pixels), loaded(pixel_values=pixels)
+    torch.testing.assert_close(ours.logits_LBQC[-1], theirs.logits, atol=0, rtol=0)
+    torch.testing.assert_close(ours.boxes_LBQ4[-1], theirs.pred_boxes, atol=0, rtol=0)
+
+
+@pytest.mark.export
+def test_weights_that_do_not_read_back_are_not_published(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """What the library does with a shared box head by itself."""
+    from detrdistill import export
+
+    detector = tiny_detector("deimv2")
+    monkeypatch.setattr(export, "_without_copies", lambda weights: None)
+    with pytest.raises(CheckpointError, match=r"decoder\.bbox_embed\.0"):
+        export.export_folder(detector, tmp_path, (1, 2, 3))
 
 
 def test_detections_are_those_of_the_image_processor(detector: Detector, pixels: torch.Tensor, tmp_path):
