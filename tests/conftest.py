@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.client import Client, running_service
 from tests.support.rectangles import write_rectangles
-from tests.support.servers import RunningService, Servers, create_template, fresh_database, start_servers
+from tests.support.servers import RunningService, Servers, fresh_database, start_servers, template_database
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Real data sets and weights beside a developer's checkout; absent elsewhere."""
@@ -34,8 +34,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """Real PostgreSQL and Redis-compatible servers, for the whole session."""
-    with start_servers(tmp_path_factory.mktemp("servers")) as running:
-        create_template(running.postgres_url)
+    with start_servers(tmp_path_factory.mktemp("servers")) as running, template_database(running.postgres_url):
         yield running
 
 

@@ -26,7 +26,7 @@ from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
 from tests.support.rectangles import write_rectangles
-from tests.support.servers import RunningService, create_template, fresh_database, start_servers
+from tests.support.servers import RunningService, fresh_database, start_servers, template_database
 from tests.support.uploads import write_teacher, zip_of
 
 RESULT = Path(".run/bench.json")
@@ -55,8 +55,7 @@ def api_latency() -> dict[str, Any]:
     """Milliseconds of one request at a time; the api runs as a process of its own."""
     with tempfile.TemporaryDirectory() as name, start_servers(Path(name)) as servers:
         folder = Path(name)
-        create_template(servers.postgres_url)
-        with fresh_database(servers.postgres_url) as database_url:
+        with template_database(servers.postgres_url), fresh_database(servers.postgres_url) as database_url:
             environment = {
                 "DATABASE_URL": database_url,
                 "REDIS_URL": servers.redis_url,

@@ -56,14 +56,19 @@ def with_database(url: str, name: str) -> str:
     return f"{base}/{name}" + (f"?{tail}" if tail else "")
 
 
-def create_template(url: str) -> None:
-    """A migrated, empty database, from which the tests' databases are copied."""
+@contextmanager
+def template_database(url: str) -> Iterator[None]:
+    """A migrated, empty database, from which the tests' databases are copied; dropped at the end."""
     drop_database(url, TEMPLATE)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create database {TEMPLATE}")
     environment = os.environ | {"DATABASE_URL": with_database(url, TEMPLATE)}
     alembic = [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), "upgrade", "head"]
-    subprocess.run(alembic, env=environment, check=True, capture_output=True, cwd=ROOT)
+    try:
+        subprocess.run(alembic, env=environment, check=True, capture_output=True, cwd=ROOT)
+        yield
+    finally:
+        drop_database(url, TEMPLATE)
 
 
 @contextmanager
