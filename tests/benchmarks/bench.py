@@ -25,8 +25,9 @@ from detrdistill.engine.components import build_criterion, build_methods, shape_
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
+from tests.support.client import running_service
 from tests.support.rectangles import write_rectangles
-from tests.support.servers import RunningService, fresh_database, start_servers, template_database
+from tests.support.servers import start_servers, template_database
 from tests.support.uploads import write_teacher, zip_of
 
 RESULT = Path(".run/bench.json")
@@ -54,19 +55,8 @@ def main() -> None:
 def api_latency() -> dict[str, Any]:
     """Milliseconds of one request at a time; the api runs as a process of its own."""
     with tempfile.TemporaryDirectory() as name, start_servers(Path(name)) as servers:
-        folder = Path(name)
-        with template_database(servers.postgres_url), fresh_database(servers.postgres_url) as database_url:
-            environment = {
-                "DATABASE_URL": database_url,
-                "REDIS_URL": servers.redis_url,
-                "DETRDISTILL_STORAGE_DIR": str(folder / "storage"),
-            }
-            service = RunningService(folder, servers, database_url, environment)
-            try:
-                service.start_api()
-                return _request_latency(service.url, folder)
-            finally:
-                service.stop()
+        with template_database(servers.postgres_url), running_service(servers, Path(name)) as service:
+            return _request_latency(service.url, Path(name))
 
 
 def _request_latency(url: str, folder: Path) -> dict[str, Any]:
