@@ -54,9 +54,13 @@ def main() -> None:
 
 def api_latency() -> dict[str, Any]:
     """Milliseconds of one request at a time; the api runs as a process of its own."""
-    with tempfile.TemporaryDirectory() as name, start_servers(Path(name)) as servers:
-        with template_database(servers.postgres_url), running_service(servers, Path(name)) as service:
-            return _request_latency(service.url, Path(name))
+    with (
+        tempfile.TemporaryDirectory() as name,
+        start_servers(Path(name)) as servers,
+        template_database(servers.postgres_url),
+        running_service(servers, Path(name)) as service,
+    ):
+        return _request_latency(service.url, Path(name))
 
 
 def _request_latency(url: str, folder: Path) -> dict[str, Any]:
