@@ -2,12 +2,14 @@
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForObjectDetection, PreTrainedModel
 from transformers.utils import logging as library_logging
 
@@ -73,6 +75,7 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
         ) from error
     finally:
         library_logging.set_verbosity(verbosity)
+    _restore_shared(model, folder)
     coverage = Coverage(
         total=len(model.state_dict()),
         missing=tuple(sorted(report["missing_keys"])),
@@ -80,6 +83,28 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
     )
     _log.info("%s: %s", folder.name, coverage)
     return wrap(model, Preprocessing.read(folder, fallback_size)).eval(), coverage
+
+
+@torch.no_grad()
+def _restore_shared(model: PreTrainedModel, folder: Path) -> None:
+    """Fill shared tensors that are in the file under a name the library does not read.
+
+    `save_pretrained` of transformers 5.17 and 5.23 writes the shared box head of a DEIMv2 under its last name;
+    `from_pretrained` reads the first, finds none, and silently leaves the head random.
+    """
+    names_of: defaultdict[int, list[str]] = defaultdict(list)
+    weights = model.state_dict()
+    for name, tensor in weights.items():
+        names_of[tensor.data_ptr()].append(name)
+    shared = [names for names in names_of.values() if len(names) > 1 and weights[names[0]].numel()]
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            stored = set(file.keys())
+            for names in shared:
+                found = [file.get_tensor(name).to(weights[name].dtype) for name in names if name in stored]
+                if found and not any(torch.equal(weights[names[0]], tensor) for tensor in found):
+                    _log.info("%s: %s was restored from another of its names", folder.name, names[0])
+                    weights[names[0]].copy_(found[0])
 
 
 def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detector:

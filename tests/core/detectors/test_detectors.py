@@ -171,6 +171,20 @@ def test_the_exported_folder_is_the_detector(detector: Detector, pixels: torch.T
 
 
 @pytest.mark.export
+def test_a_folder_of_the_library_itself_loads_completely(detector: Detector, pixels: torch.Tensor, tmp_path):
+    """Also the shared box head of DEIMv2, which the library cannot read back by itself."""
+    from detrdistill.detectors.weights import load_detector
+    from detrdistill.export import export_folder
+
+    export_folder(detector.eval(), tmp_path, (1, 2, 3))
+    detector.model.save_pretrained(tmp_path)
+    loaded, coverage = load_detector(tmp_path, SIDE)
+    assert (coverage.missing, coverage.unexpected) == ((), ())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(pixels).boxes_LBQ4, detector(pixels).boxes_LBQ4, atol=0, rtol=0)
+
+
+@pytest.mark.export
 def test_weights_that_do_not_read_back_are_not_published(tmp_path, monkeypatch: pytest.MonkeyPatch):
     """What the library does with a shared box head by itself."""
     from detrdistill import export
