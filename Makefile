@@ -44,7 +44,7 @@ check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, c
 bench: setup $(VENV)/.ready-dev ## Measure the API and the training step; writes .run/bench.json
 	$(BIN)/python -m tests.benchmarks.bench
 
-teacher: setup ## Train the demo's teacher again (about 20 minutes on two cores)
+teacher: setup ## Train the demo's teacher again (about 10 minutes on two cores)
 	$(BIN)/python -m examples.digits.make_dataset .run/demo/digits
 	$(BIN)/python -m detrdistill examples/digits/teacher.json
 	mkdir -p examples/digits/teacher && cp .run/teacher/student/* examples/digits/teacher/

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForObjectDetection
 
 from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.weights import names_of_tensors
 from detrdistill.errors import CheckpointError
 from detrdistill.events import ModelReport
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
@@ -107,10 +108,7 @@ def _without_copies(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Left to itself, `save_pretrained` keeps the last one (measured with transformers 5.17 and 5.23). A DEIMv2 whose
     layers share one box head then loads with a random one, because the library ties the others to the first.
     """
-    first: dict[tuple[int, torch.Size], str] = {}
-    for name, tensor in weights.items():
-        first.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else (id(tensor), tensor.shape), name)
-    return {name: weights[name] for name in first.values()}
+    return {names[0]: weights[names[0]] for names in names_of_tensors(weights)}
 
 
 def _check_reads_back(folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -119,7 +117,7 @@ def _check_reads_back(folder: Path, weights: Mapping[str, Tensor]) -> None:
     wrong = [name for name, tensor in weights.items() if not torch.equal(found[name], tensor.cpu())]
     if wrong:
         raise CheckpointError(
-            f"The exported weights do not read back: {', '.join(wrong[:5])} and {max(0, len(wrong) - 5)} more differ.",
+            f"The exported weights do not read back; {len(wrong)} tensors differ: {', '.join(wrong[:5])}.",
             hint="This is an error of detrdistill or of this version of transformers; please report it.",
         )
 

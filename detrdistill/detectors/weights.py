@@ -2,18 +2,18 @@
 
 import logging
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from transformers import AutoModelForObjectDetection, PreTrainedModel
 from transformers.utils import logging as library_logging
 
-from detrdistill.checkpoints import inspect_checkpoint
+from detrdistill.checkpoints import WEIGHTS, inspect_checkpoint
 from detrdistill.detectors.build import wrap
 from detrdistill.detectors.detector import Detector
 from detrdistill.errors import CheckpointError
@@ -92,19 +92,23 @@ def _restore_shared(model: PreTrainedModel, folder: Path) -> None:
     `save_pretrained` of transformers 5.17 and 5.23 writes the shared box head of a DEIMv2 under its last name;
     `from_pretrained` reads the first, finds none, and silently leaves the head random.
     """
-    names_of: defaultdict[int, list[str]] = defaultdict(list)
     weights = model.state_dict()
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        stored = set(file.keys())
+        for names in names_of_tensors(weights):
+            loaded = weights[names[0]]
+            found = [file.get_tensor(name).to(loaded.dtype) for name in names if name in stored]
+            if len(names) > 1 and found and not any(torch.equal(loaded, tensor) for tensor in found):
+                _log.info("%s: %s was restored from another of its names", folder.name, names[0])
+                loaded.copy_(found[0])
+
+
+def names_of_tensors(weights: Mapping[str, Tensor]) -> list[list[str]]:
+    """Group the names of a state dict by the tensor they stand for, in its order; shared tensors have several."""
+    groups: dict[tuple[int, torch.Size] | str, list[str]] = {}
     for name, tensor in weights.items():
-        names_of[tensor.data_ptr()].append(name)
-    shared = [names for names in names_of.values() if len(names) > 1 and weights[names[0]].numel()]
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            stored = set(file.keys())
-            for names in shared:
-                found = [file.get_tensor(name).to(weights[name].dtype) for name in names if name in stored]
-                if found and not any(torch.equal(weights[names[0]], tensor) for tensor in found):
-                    _log.info("%s: %s was restored from another of its names", folder.name, names[0])
-                    weights[names[0]].copy_(found[0])
+        groups.setdefault((tensor.data_ptr(), tensor.shape) if tensor.numel() else name, []).append(name)
+    return list(groups.values())
 
 
 def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detector:
