@@ -51,7 +51,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
     family = family_of(str(config.get("model_type")))
     classes = class_names(config)
     shapes = _tensor_shapes(folder / WEIGHTS)
-    _check_class_tensors(shapes, family, len(classes))
+    _check_class_tensors(shapes, family, len(classes) + (CATALOG[family].scores == "softmax"))
     return CheckpointCard(
         family=family,
         classes=classes,
@@ -143,7 +143,7 @@ def _tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise CheckpointError(f"{WEIGHTS} is not a safetensors file: {error}.") from error
 
 
-def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName, classes: int) -> None:
+def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName, rows: int) -> None:
     pattern = re.compile(CATALOG[family].class_tensors)
     heads = {name: shape for name, shape in shapes.items() if pattern.search(name) and "denoising" not in name}
     if not heads:
@@ -152,9 +152,9 @@ def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName,
             hint="A backbone alone cannot be used; give the weights of the complete detector.",
         )
     for name, shape in heads.items():
-        if shape[:1] != (classes,):
+        if shape[:1] != (rows,):
             raise CheckpointError(
-                f"{CONFIG} names {classes} classes but {name} has the shape {list(shape)}.",
+                f"{CONFIG} names classes for {rows} rows but {name} has the shape {list(shape)}.",
                 hint="Correct id2label in config.json.",
             )
 

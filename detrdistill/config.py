@@ -202,11 +202,11 @@ class Criterion(BaseModel):
     classification: ClassificationLoss | None = None
     """null: what the student's family was published with."""
     class_weight: float | None = Field(default=None, ge=0)
-    """null: 2 for focal, 1 for varifocal and mal."""
+    """null: 2 for focal, else 1."""
     l1_weight: float = Field(default=5.0, ge=0)
     giou_weight: float = Field(default=2.0, ge=0)
-    class_cost: float = Field(default=2.0, ge=0)
-    """Weight of the classification term in the matching cost."""
+    class_cost: float | None = Field(default=None, ge=0)
+    """Weight of the classification term in the matching cost; null: 2 with sigmoid scores, 1 with softmax scores."""
     l1_cost: float = Field(default=5.0, ge=0)
     giou_cost: float = Field(default=2.0, ge=0)
 

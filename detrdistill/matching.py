@@ -101,12 +101,23 @@ def focal_cost(logits_LBQC: Tensor, labels_BN: Tensor, alpha: float = 0.25, gamm
     return (positive - negative).gather(-1, index_LBQN)
 
 
+def softmax_cost(logits_LBQC: Tensor, labels_BN: Tensor) -> Tensor:
+    """Minus the probability of the target's class: `[L, B, Q, N]`. Source: DETR (arXiv 2005.12872, section 3.1)."""
+    index_LBQN = labels_BN[None, :, None, :].expand(*logits_LBQC.shape[:3], -1)
+    return -logits_LBQC.softmax(-1).gather(-1, index_LBQN)
+
+
 def soft_bce_cost(logits_LBQC: Tensor, probability_LBNC: Tensor) -> Tensor:
     """Binary cross-entropy against soft targets, summed over classes, of every pair: `[L, B, Q, N]`.
 
     `sum_c softplus(x_c) - x_c t_c`. Source: DETRDistill's release, method.md 2.2.
     """
     return torch.nn.functional.softplus(logits_LBQC).sum(-1, keepdim=True) - logits_LBQC @ probability_LBNC.mT
+
+
+def soft_cross_entropy_cost(logits_LBQC: Tensor, probability_LBNC: Tensor) -> Tensor:
+    """Cross-entropy over classes and 'no object' against soft targets, of every pair: `[L, B, Q, N]`."""
+    return -logits_LBQC.log_softmax(-1) @ probability_LBNC.mT
 
 
 def layer_pairs(teacher_layers: int, student_layers: int) -> list[tuple[int, int]]:

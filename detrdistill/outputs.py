@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detrdistill.catalog import Scores
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -73,11 +75,12 @@ class DetectorOutput:
     """One forward pass of one detector. Logits, boxes and hidden states are float32."""
 
     logits_LBQC: Tensor
-    """Raw class scores of every decoder layer; sigmoid gives probabilities."""
+    """Raw class scores of every decoder layer. With softmax scores a last column, 'no object', follows the classes."""
     boxes_LBQ4: Tensor
     hidden_LBQD: Tensor
     """Query embeddings after each decoder layer, as the heads see them."""
     queries: Queries
+    scores: Scores = "sigmoid"
     neck: tuple[Tensor, ...] = ()
     """Feature maps before the transformer encoder, `feature_BDHW` per level."""
     memory: tuple[Tensor, ...] = ()
@@ -87,10 +90,15 @@ class DetectorOutput:
     proposals: Prediction | None = None
     """First-stage prediction of two-stage detectors: supervised, not distilled."""
     denoising: Denoising | None = None
-    group: "DetectorOutput | None" = None
-    """Predictions from a second group of queries that shared this forward pass."""
+    groups: "tuple[DetectorOutput, ...]" = ()
+    """Predictions from further groups of queries over the same memory."""
     decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments of the decoder call, for another pass over the same memory."""
+
+    @property
+    def probability(self) -> Tensor:
+        """Class probabilities in [0, 1], without the column 'no object'."""
+        return class_probability(self.logits_LBQC, self.scores)
 
     def supervised(self) -> tuple[Tensor, Tensor]:
         """All predictions the detection loss is applied to: `initial`, if any, then the decoder layers."""
@@ -100,6 +108,11 @@ class DetectorOutput:
             torch.cat([self.initial.logits_BQC[None], self.logits_LBQC]),
             torch.cat([self.initial.boxes_BQ4[None], self.boxes_LBQ4]),
         )
+
+
+def class_probability(logits: Tensor, scores: Scores) -> Tensor:
+    """Probability of each class in [0, 1]: `[..., C]`, or `[..., C + 1]` with softmax scores, gives `[..., C]`."""
+    return logits.sigmoid() if scores == "sigmoid" else logits.softmax(-1)[..., :-1]
 
 
 def strides(feature_maps: tuple[Tensor, ...], image_height: int) -> tuple[int, ...]:

@@ -6,24 +6,14 @@ from typing import assert_never
 
 import torch
 from torch import nn
-from transformers import (
-    DeformableDetrConfig,
-    DeformableDetrForObjectDetection,
-    Deimv2Config,
-    Deimv2ForObjectDetection,
-    PreTrainedModel,
-    RTDetrConfig,
-    RTDetrForObjectDetection,
-    RTDetrV2Config,
-    RTDetrV2ForObjectDetection,
-)
+from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
-from detrdistill.detectors.deformable import DeformableDetr, deformable_settings, reset_deformable_heads
-from detrdistill.detectors.deimv2 import DeimV2, deimv2_settings
+from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
+from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
-from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, rt_detr_settings
+from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -42,7 +32,7 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
         queries=architecture.queries or size.queries,
         decoder_layers=architecture.decoder_layers or size.decoder_layers,
     )
-    names = {
+    labels = {
         "id2label": dict(enumerate(classes)),
         "label2id": {name: index for index, name in enumerate(classes)},
     }
@@ -50,13 +40,13 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
         torch.manual_seed(seed)
         match architecture.family:
             case "deformable-detr":
-                model = DeformableDetrForObjectDetection(DeformableDetrConfig(**deformable_settings(size), **names))
+                model = new_deformable(size, labels)
             case "rt-detr":
-                model = RTDetrForObjectDetection(RTDetrConfig(**rt_detr_settings(size), **names))
+                model = new_rt_detr(size, labels)
             case "rt-detr-v2":
-                model = RTDetrV2ForObjectDetection(RTDetrV2Config(**rt_detr_settings(size), **names))
+                model = new_rt_detr_v2(size, labels)
             case "deimv2":
-                model = Deimv2ForObjectDetection(Deimv2Config(**deimv2_settings(size), **names))
+                model = new_deimv2(size, labels)
             case _:
                 assert_never(architecture.family)
         _start_as_published(model)

@@ -1,17 +1,20 @@
 """Deformable DETR (arXiv 2010.04159), the family of the method's published code."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ResNetConfig
+from torch.utils.hooks import RemovableHandle
+from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, PreTrainedModel
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
-from detrdistill.detectors.detector import Detector, Heads, unflatten
+from detrdistill.detectors.backbones import classic_backbone
+from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.groups import unflatten
 from detrdistill.outputs import Prediction, Queries, Targets
 
 
@@ -38,13 +41,17 @@ class DeformableDetr(Detector):
         del targets
         return self.model.model(pixel_values=pixels_BCHW)
 
-    def neck_maps(self, arguments: Sequence[Any], call: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def watch_neck(self, found: Callable[[tuple[Tensor, ...]], None]) -> RemovableHandle:
         """All projected levels, before position embeddings are added."""
-        del arguments
-        return unflatten(call["inputs_embeds"], call["spatial_shapes_list"])
 
-    def heads(self, decoder_output: Any, call: Mapping[str, Any]) -> Heads:
+        def before_encoder(_: nn.Module, __: tuple[Any, ...], call: dict[str, Any]) -> None:
+            found(unflatten(call["inputs_embeds"], call["spatial_shapes_list"]))
+
+        return self.model.model.encoder.register_forward_pre_hook(before_encoder, with_kwargs=True)
+
+    def heads(self, decoding: Decoding) -> Heads:
         """Apply the heads of each layer relative to the reference it started from."""
+        call, decoder_output = decoding.call, decoding.output
         hidden_LBQD = decoder_output.intermediate_hidden_states.transpose(0, 1)
         references = [call["reference_points"], *decoder_output.intermediate_reference_points.unbind(1)[:-1]]
         logits, boxes = [], []
@@ -74,26 +81,22 @@ class DeformableDetr(Detector):
         return replace(queries, reference_BQK=reference_BQK[..., : self.reference_size])
 
 
-def deformable_settings(size: Size) -> dict[str, Any]:
-    """Configuration of a new one-stage Deformable DETR, four levels, no refinement: the paper's student."""
-    return {
-        "backbone_config": ResNetConfig(
-            embedding_size=size.stem,
-            hidden_sizes=list(size.stages),
-            depths=list(size.blocks),
-            layer_type="bottleneck" if size.bottleneck else "basic",
-            out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
-        ),
-        "d_model": size.width,
-        "encoder_layers": size.encoder_layers,
-        "encoder_ffn_dim": size.ffn,
-        "encoder_attention_heads": size.heads,
-        "decoder_layers": size.decoder_layers,
-        "decoder_ffn_dim": size.ffn,
-        "decoder_attention_heads": size.heads,
-        "num_queries": size.queries,
-        "num_feature_levels": 4,
-    }
+def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new one-stage Deformable DETR, four levels, no refinement: the paper's student."""
+    config = DeformableDetrConfig(
+        backbone_config=classic_backbone(size.backbone, ("stage2", "stage3", "stage4")),
+        d_model=size.width,
+        encoder_layers=size.encoder_layers,
+        encoder_ffn_dim=size.ffn,
+        encoder_attention_heads=size.heads,
+        decoder_layers=size.decoder_layers,
+        decoder_ffn_dim=size.ffn,
+        decoder_attention_heads=size.heads,
+        num_queries=size.queries,
+        num_feature_levels=4,
+        **labels,
+    )
+    return DeformableDetrForObjectDetection(config)
 
 
 def reset_deformable_heads(model: nn.Module) -> None:

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from transformers import HGNetV2Config
+from transformers import Deimv2Config, Deimv2ForObjectDetection, HGNetV2Config, PreTrainedModel
 
-from detrdistill.catalog import Size
-from detrdistill.detectors.detector import Heads
+from detrdistill.catalog import HGNetV2, Size
+from detrdistill.detectors.detector import Decoding, Heads
 from detrdistill.detectors.rt_detr import RTDetr
 from detrdistill.outputs import Prediction
 
@@ -18,9 +18,9 @@ class DeimV2(RTDetr):
 
     family = "deimv2"
 
-    def heads(self, decoder_output: Any, call: Mapping[str, Any]) -> Heads:
+    def heads(self, decoding: Decoding) -> Heads:
         """Split the initial prediction from those of the layers."""
-        del call
+        decoder_output = decoding.output
         logits_LBQC = decoder_output.intermediate_logits.transpose(0, 1).float()
         boxes_LBQ4 = decoder_output.intermediate_reference_points.transpose(0, 1).float()
         return Heads(
@@ -46,19 +46,25 @@ class DeimV2(RTDetr):
         return ("model.model.conv_encoder.model.",)
 
 
-def deimv2_settings(size: Size) -> dict[str, Any]:
-    """Configuration of a new DEIMv2 of the sizes below N: HGNetV2 trunk, lite encoder, two levels."""
-    stages = len(size.stages)
+def new_deimv2(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new DEIMv2 of the sizes below N: HGNetV2 trunk, lite encoder, two levels."""
+    return Deimv2ForObjectDetection(Deimv2Config(**_settings(size), **labels))
+
+
+def _settings(size: Size) -> dict[str, Any]:
+    backbone = size.backbone
+    assert isinstance(backbone, HGNetV2)
+    stages = len(backbone.stages)
     return {
         "backbone_config": HGNetV2Config(
-            embedding_size=size.stem,
-            hidden_sizes=list(size.stages),
+            embedding_size=backbone.stem,
+            hidden_sizes=list(backbone.stages),
             depths=[3] * stages,
-            stem_channels=[3, size.stem, size.stem],
-            stage_in_channels=[size.stem, *size.stages[:-1]],
+            stem_channels=[3, backbone.stem, backbone.stem],
+            stage_in_channels=[backbone.stem, *backbone.stages[:-1]],
             stage_mid_channels=[16, 32, 64],
-            stage_out_channels=list(size.stages),
-            stage_num_blocks=list(size.blocks),
+            stage_out_channels=list(backbone.stages),
+            stage_num_blocks=list(backbone.blocks),
             stage_downsample=[False, True, True],
             stage_downsample_strides=[2, 2, 2],
             stage_light_block=[False, False, True],
@@ -70,7 +76,7 @@ def deimv2_settings(size: Size) -> dict[str, Any]:
         ),
         "freeze_backbone_batch_norms": False,
         "encoder_type": "lite",
-        "encoder_in_channels": [size.stages[-1]],
+        "encoder_in_channels": [backbone.stages[-1]],
         "encoder_hidden_dim": size.width,
         "encoder_layers": size.encoder_layers,
         "hidden_expansion": size.expansion,

@@ -1,22 +1,25 @@
 """The one interface to every detector, and the machinery its families share.
 
-A detector of `transformers` is left as it is. Two hooks around one forward pass read what distillation needs: what
-enters the encoder, and the call of the decoder. Calling the decoder again with other queries *is* the extra query
-group of the method; running two groups in one call needs self-attention within each group, which is done by calling
-each layer's self-attention once per group. No mask is involved, so nothing, not even a NaN, can leak across groups.
+A detector of `transformers` is left as it is. Hooks around one forward pass read what distillation needs: what
+enters the encoder, the call of the decoder, and what its layers give. Calling the decoder again with other queries *is*
+the extra query group of the method; running several groups in one call needs self-attention within each group, which is
+done by calling each layer's self-attention once per group. No mask is involved, so nothing, not even a NaN, can leak
+across groups.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
+from detrdistill.detectors.groups import attention_within_groups, unflatten
 from detrdistill.outputs import Denoising, DetectorOutput, Prediction, Queries, Targets
 from detrdistill.preprocessing import Preprocessing
 
@@ -32,15 +35,24 @@ class Heads:
 
 
 @dataclass
+class Decoding:
+    """One decoder call: what went in, and what each layer and the whole gave."""
+
+    call: dict[str, Any] = field(default_factory=dict)
+    layers: list[Tensor] = field(default_factory=list)
+    """Hidden states `[B, Q, D]` after each decoder layer, before any last normalisation."""
+    output: Any = None
+
+
+@dataclass
 class _Tap:
     """What the hooks saw during one forward pass."""
 
     neck: tuple[Tensor, ...] = ()
     own_call: dict[str, Any] = field(default_factory=dict)
     """The decoder call as the model made it."""
-    call: dict[str, Any] = field(default_factory=dict)
+    decoding: Decoding = field(default_factory=Decoding)
     """The decoder call as it was carried out."""
-    output: Any = None
 
 
 class Detector(nn.Module, ABC):
@@ -58,11 +70,14 @@ class Detector(nn.Module, ABC):
     position_argument: ClassVar[str | None] = None
     """Decoder argument of the positional query part; None: derived from the reference."""
     content_argument: ClassVar[str] = "inputs_embeds"
-    reference_argument: ClassVar[str] = "reference_points"
+    reference_argument: ClassVar[str | None] = "reference_points"
+    """Decoder argument of the reference points; None: the decoder derives them from the positional part."""
     slow_layers: ClassVar[tuple[str, ...]] = ()
     """Parts of parameter names that learn at a tenth of the rate, as published."""
     mask_argument: ClassVar[str | None] = None
     """Decoder argument that masks self-attention among the model's own queries."""
+    shares_pass: ClassVar[bool] = True
+    """Several groups of queries can share a decoder pass; else each takes one of its own, with the same result."""
 
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing):
         super().__init__()
@@ -100,7 +115,7 @@ class Detector(nn.Module, ABC):
     @property
     @abstractmethod
     def reference_size(self) -> int:
-        """Coordinates of the reference points the decoder takes: 2 or 4."""
+        """Coordinates of the reference points the decoder takes: 2 or 4; 0 where it takes none."""
 
     @property
     def derives_reference(self) -> bool:
@@ -112,7 +127,7 @@ class Detector(nn.Module, ABC):
         pixels_BCHW: Tensor,
         targets: Sequence[Targets] | None = None,
         *,
-        beside: Queries | None = None,
+        beside: Sequence[Queries] = (),
         instead: Queries | None = None,
     ) -> DetectorOutput:
         """Run the detector.
@@ -120,52 +135,61 @@ class Detector(nn.Module, ABC):
         Args:
             pixels_BCHW: images, preprocessed for this detector, all of one size.
             targets: ground truth; in training mode, families with denoising queries build them from it.
-            beside: a second group of queries that shares this pass; its predictions are `output.group`.
+            beside: further groups of queries over the same memory; their predictions are `output.groups`.
             instead: queries that take the place of the detector's own.
 
         Returns:
             Predictions of every decoder layer, features and queries.
         """
         tap = _Tap()
+        beside = [self.completed(queries) for queries in beside]
+        shared = beside if self.shares_pass else []
         with ExitStack() as stack:
             stack.enter_context(self.scoring_every_layer())
-            stack.enter_context(self._tapped(tap, beside, instead))
+            stack.enter_context(self._tapped(tap, shared, None if instead is None else self.completed(instead)))
             raw = self.run_model(pixels_BCHW, targets)
-        heads = self.heads(tap.output, tap.call)
-        own = _count(tap.own_call[self.content_argument]) if instead is None else _count(instead.content_BQD)
+        heads = self.heads(tap.decoding)
+        end = _count(tap.own_call[self.content_argument])
         noised = self.denoising_count(raw)
-        output = self._select(heads, slice(noised, own))
-        queries = instead or self._queries(tap.own_call, slice(noised, own))
-        group = None
-        if beside is not None:
-            group = replace(self._select(heads, slice(own, None)), queries=self.completed(beside))
-        return replace(
-            output,
-            queries=queries,
+        groups: list[DetectorOutput] = []
+        for queries in shared:
+            start, end = end, end + _count(queries.content_BQD)
+            groups.append(replace(self._select(heads, slice(start, end)), queries=queries))
+        own = slice(noised, _count(tap.own_call[self.content_argument]))
+        output = replace(
+            self._select(heads, own),
+            queries=self._queries(tap.own_call, own),
             neck=tap.neck,
-            memory=self.memory_maps(tap.call),
+            memory=self.memory_maps(tap.own_call, tap.neck),
             proposals=self.proposals(raw),
             denoising=self._denoising(heads, raw, noised),
-            group=group,
+            groups=tuple(groups),
             decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
         )
+        if len(shared) < len(beside):
+            output = replace(output, groups=tuple(self.decode(output, queries) for queries in beside))
+        return output
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """Run the decoder once more, with other queries over the memory of an earlier forward pass."""
         queries = self.completed(queries)
-        call = dict(output.decoder_call) | self._arguments(queries)
-        with self.scoring_every_layer():
-            decoder_output = self.decoder(**call)
-        heads = self.heads(decoder_output, call)
+        decoding = Decoding(dict(output.decoder_call) | self._arguments(queries))
+        with self.scoring_every_layer(), self._layers_tapped(decoding):
+            decoding.output = self.decoder(**decoding.call)
+        heads = self.heads(decoding)
         return replace(self._select(heads, slice(None)), queries=queries, memory=output.memory)
 
     def detections(self, output: DetectorOutput) -> tuple[Tensor, Tensor, Tensor]:
         """The detections the family's image processor would report, without a score threshold.
 
         Returns:
-            scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h), best first.
+            scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h): the best pairs of
+            query and class, best first; with softmax scores the best class of every query.
         """
-        scores_BQC = output.logits_LBQC[-1].sigmoid()
+        scores_BQC = output.probability[-1]
+        if output.scores == "softmax":
+            scores_BQ, labels_BQ = scores_BQC.max(-1)
+            return scores_BQ, labels_BQ, output.boxes_LBQ4[-1]
         classes = scores_BQC.shape[-1]
         keep = min(self.detections_per_image, scores_BQC[0].numel())
         scores_BR, flat_BR = scores_BQC.flatten(1).topk(keep, dim=1)
@@ -189,15 +213,16 @@ class Detector(nn.Module, ABC):
         """Call the model below its loss."""
 
     @abstractmethod
-    def neck_maps(self, arguments: Sequence[Any], call: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Feature maps among the arguments of the encoder call."""
+    def watch_neck(self, found: Callable[[tuple[Tensor, ...]], None]) -> RemovableHandle:
+        """Hook the module that gives the feature maps before the encoder; call `found` with them."""
 
     @abstractmethod
-    def heads(self, decoder_output: Any, call: Mapping[str, Any]) -> Heads:
+    def heads(self, decoding: Decoding) -> Heads:
         """Predictions of every decoder layer for all queries of a decoder call."""
 
-    def memory_maps(self, call: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def memory_maps(self, call: Mapping[str, Any], neck: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Feature maps the decoder attends to."""
+        del neck
         return unflatten(call["encoder_hidden_states"], call["spatial_shapes_list"])
 
     def proposals(self, raw: Any) -> Prediction | None:
@@ -224,7 +249,7 @@ class Detector(nn.Module, ABC):
         Raises:
             ValueError: a part is missing that cannot be derived.
         """
-        if queries.reference_BQK is None:
+        if self.reference_size and queries.reference_BQK is None:
             raise ValueError(f"{self.family} needs reference points with every query")
         return queries
 
@@ -239,49 +264,67 @@ class Detector(nn.Module, ABC):
     # ---- machinery
 
     @contextmanager
-    def _tapped(self, tap: _Tap, beside: Queries | None, instead: Queries | None) -> Iterator[None]:
+    def _tapped(self, tap: _Tap, beside: Sequence[Queries], instead: Queries | None) -> Iterator[None]:
         with ExitStack() as stack:
-
-            def before_encoder(_: nn.Module, arguments: tuple[Any, ...], call: dict[str, Any]) -> None:
-                tap.neck = self.neck_maps(arguments, call)
 
             def before_decoder(
                 _: nn.Module, arguments: tuple[Any, ...], call: dict[str, Any]
             ) -> tuple[tuple[Any, ...], dict[str, Any]]:
                 tap.own_call = dict(call)
-                tap.call = dict(call)
                 if instead is not None:
-                    tap.own_call = tap.call = call | self._arguments(self.completed(instead))
-                if beside is not None:
-                    extra = self._arguments(self.completed(beside))
-                    tap.call = call | {name: torch.cat([call[name], extra[name]], dim=1) for name in extra}
-                    sizes = (_count(call[self.content_argument]), _count(beside.content_BQD))
-                    stack.enter_context(attention_within_groups(self.decoder, sizes))
-                return arguments, tap.call
+                    tap.own_call |= self._arguments(instead)
+                groups = [self._arguments(queries) for queries in beside]
+                together = {
+                    name: torch.cat([tap.own_call[name], *(group[name] for group in groups)], dim=1)
+                    for name in (groups[0] if groups else ())
+                }
+                tap.decoding.call = tap.own_call | together
+                if groups:
+                    content = [tap.own_call[self.content_argument], *(queries.content_BQD for queries in beside)]
+                    stack.enter_context(attention_within_groups(self.decoder, [_count(part) for part in content]))
+                return arguments, tap.decoding.call
 
             def after_decoder(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-                tap.output = output
+                tap.decoding.output = output
 
-            encoder = self.model.model.encoder
+            def found(neck: tuple[Tensor, ...]) -> None:
+                tap.neck = neck
+
             for handle in (
-                encoder.register_forward_pre_hook(before_encoder, with_kwargs=True),
+                self.watch_neck(found),
                 self.decoder.register_forward_pre_hook(before_decoder, with_kwargs=True),
                 self.decoder.register_forward_hook(after_decoder),
             ):
                 stack.callback(handle.remove)
+            stack.enter_context(self._layers_tapped(tap.decoding))
             yield
+
+    @contextmanager
+    def _layers_tapped(self, decoding: Decoding) -> Iterator[None]:
+        def after_layer(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            decoding.layers.append(output[0] if isinstance(output, tuple) else output)
+
+        layers: Any = self.decoder.layers
+        handles = [layer.register_forward_hook(after_layer) for layer in layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _arguments(self, queries: Queries) -> dict[str, Tensor]:
         arguments = {self.content_argument: queries.content_BQD}
         if self.position_argument is not None and queries.position_BQD is not None:
             arguments[self.position_argument] = queries.position_BQD
-        if queries.reference_BQK is not None:
+        if self.reference_argument is not None and queries.reference_BQK is not None:
             arguments[self.reference_argument] = self.reference_argument_of(queries.reference_BQK)
         return arguments
 
     def _queries(self, call: Mapping[str, Any], which: slice) -> Queries:
         position = call[self.position_argument][:, which] if self.position_argument else None
-        reference = self.reference_of_argument(call[self.reference_argument][:, which])
+        reference = None
+        if self.reference_argument is not None:
+            reference = self.reference_of_argument(call[self.reference_argument][:, which])
         return Queries(call[self.content_argument][:, which], position, reference)
 
     def _select(self, heads: Heads, which: slice) -> DetectorOutput:
@@ -293,6 +336,7 @@ class Detector(nn.Module, ABC):
             boxes_LBQ4=heads.boxes_LBQ4[:, :, which],
             hidden_LBQD=heads.hidden_LBQD[:, :, which],
             queries=Queries(heads.hidden_LBQD[0, :, :0]),
+            scores=self.info.scores,
             initial=initial,
         )
 
@@ -301,56 +345,6 @@ class Detector(nn.Module, ABC):
             return None
         logits_LBQC, boxes_LBQ4 = self._select(heads, slice(count)).supervised()
         return Denoising(logits_LBQC, boxes_LBQ4, *self.denoising_pairs(raw))
-
-
-@contextmanager
-def attention_within_groups(decoder: nn.Module, sizes: Sequence[int]) -> Iterator[None]:
-    """Let queries attend only within their group, by one self-attention call per group.
-
-    Args:
-        decoder: has `layers`, each with a `self_attn` called with keyword arguments.
-        sizes: consecutive numbers of queries; a mask argument belongs to the first group.
-    """
-
-    def grouped(attention: nn.Module) -> Any:
-        ungrouped = attention.forward
-
-        def forward(
-            hidden_states: Tensor,
-            attention_mask: Tensor | None = None,
-            position_embeddings: Tensor | None = None,
-            **rest: Any,
-        ) -> tuple[Tensor, None]:
-            positions: Sequence[Tensor | None] = [None] * len(sizes)
-            if position_embeddings is not None:
-                positions = position_embeddings.split(sizes, dim=1)
-            masks = [attention_mask] + [None] * (len(sizes) - 1)
-            groups = zip(hidden_states.split(sizes, dim=1), positions, masks, strict=True)
-            parts = [
-                ungrouped(hidden, attention_mask=mask, position_embeddings=position, **rest)[0]
-                for hidden, position, mask in groups
-            ]
-            return torch.cat(parts, dim=1), None
-
-        return forward
-
-    attentions = [layer.self_attn for layer in decoder.layers]  # pyright: ignore[reportGeneralTypeIssues]
-    for attention in attentions:
-        attention.forward = grouped(attention)
-    try:
-        yield
-    finally:
-        for attention in attentions:
-            del attention.forward
-
-
-def unflatten(tokens_BTD: Tensor, shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
-    """Tokens of all levels to one `feature_BDHW` per level."""
-    levels = tokens_BTD.split([height * width for height, width in shapes], dim=1)
-    return tuple(
-        level.transpose(1, 2).unflatten(2, (height, width))
-        for level, (height, width) in zip(levels, shapes, strict=True)
-    )
 
 
 def _count(queries_BQX: Tensor) -> int:

@@ -1,15 +1,23 @@
 """RT-DETR (arXiv 2304.08069) and RT-DETRv2 (arXiv 2407.17140)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import RTDetrResNetConfig
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import (
+    PreTrainedModel,
+    RTDetrConfig,
+    RTDetrForObjectDetection,
+    RTDetrResNetConfig,
+    RTDetrV2Config,
+    RTDetrV2ForObjectDetection,
+)
 
 from detrdistill.boxes import inverse_sigmoid
-from detrdistill.catalog import Size
-from detrdistill.detectors.detector import Detector, Heads
+from detrdistill.catalog import ResNet, Size
+from detrdistill.detectors.detector import Decoding, Detector, Heads
 from detrdistill.outputs import Prediction, Targets
 
 
@@ -32,13 +40,17 @@ class RTDetr(Detector):
             labels = [{"class_labels": target.labels_N, "boxes": target.boxes_N4} for target in targets]
         return self.model.model(pixel_values=pixels_BCHW, labels=labels)
 
-    def neck_maps(self, arguments: Sequence[Any], call: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def watch_neck(self, found: Callable[[tuple[Tensor, ...]], None]) -> RemovableHandle:
         """The projected backbone maps; the encoder replaces entries of this very list, so it is copied."""
-        return tuple(arguments[0] if arguments else call["inputs_embeds"])
 
-    def heads(self, decoder_output: Any, call: Mapping[str, Any]) -> Heads:
+        def before_encoder(_: nn.Module, arguments: tuple[Any, ...], call: dict[str, Any]) -> None:
+            found(tuple(arguments[0] if arguments else call["inputs_embeds"]))
+
+        return self.model.model.encoder.register_forward_pre_hook(before_encoder, with_kwargs=True)
+
+    def heads(self, decoding: Decoding) -> Heads:
         """The decoder applies its heads itself."""
-        del call
+        decoder_output = decoding.output
         return Heads(
             decoder_output.intermediate_logits.transpose(0, 1).float(),
             decoder_output.intermediate_reference_points.transpose(0, 1).float(),
@@ -78,18 +90,30 @@ class RTDetrV2(RTDetr):
     family = "rt-detr-v2"
 
 
-def rt_detr_settings(size: Size) -> dict[str, Any]:
-    """Configuration of a new RT-DETR or RT-DETRv2; the two share their fields."""
+def new_rt_detr(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new RT-DETR."""
+    return RTDetrForObjectDetection(RTDetrConfig(**_settings(size), **labels))
+
+
+def new_rt_detr_v2(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new RT-DETRv2."""
+    return RTDetrV2ForObjectDetection(RTDetrV2Config(**_settings(size), **labels))
+
+
+def _settings(size: Size) -> dict[str, Any]:
+    """What RT-DETR and RT-DETRv2 have in common: all but the class of the configuration."""
+    backbone = size.backbone
+    assert isinstance(backbone, ResNet)
     return {
         "backbone_config": RTDetrResNetConfig(
-            embedding_size=size.stem,
-            hidden_sizes=list(size.stages),
-            depths=list(size.blocks),
-            layer_type="bottleneck" if size.bottleneck else "basic",
+            embedding_size=backbone.stem,
+            hidden_sizes=list(backbone.stages),
+            depths=list(backbone.blocks),
+            layer_type="bottleneck" if backbone.bottleneck else "basic",
             out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
         ),
         "freeze_backbone_batch_norms": False,
-        "encoder_in_channels": list(size.stages[1:]),
+        "encoder_in_channels": list(backbone.stages[1:]),
         "encoder_hidden_dim": size.width,
         "encoder_layers": size.encoder_layers,
         "encoder_ffn_dim": size.ffn,

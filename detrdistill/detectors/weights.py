@@ -132,11 +132,12 @@ def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detec
         model: PreTrainedModel = type(detector.model)(config)
     old_row = {name.strip().casefold(): row for row, name in enumerate(detector.classes)}
     kept = [(new, row) for new, name in enumerate(classes) if (row := old_row.get(name.strip().casefold())) is not None]
+    rows = kept if detector.info.scores == "sigmoid" else [*kept, (len(classes), len(detector.classes))]  # 'no object'
     pattern = re.compile(detector.info.class_tensors)
     source, target = detector.model.state_dict(), model.state_dict()
     for name, tensor in source.items():
         if pattern.search(name):
-            for new, old in kept:
+            for new, old in rows:
                 target[name][new] = tensor[old]
         else:
             target[name].copy_(tensor)

@@ -78,6 +78,7 @@ def shape_of(detector: Detector) -> DetectorShape:
         has_position=detector.position_argument is not None,
         derives_reference=detector.derives_reference,
         reference_size=detector.reference_size,
+        scores=detector.info.scores,
     )
 
 

@@ -13,7 +13,7 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.engine.teacher import Teacher
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import Method, Signals
+from detrdistill.methods.method import Asked, Method, Signals
 from detrdistill.outputs import DetectorOutput, Targets
 
 
@@ -93,29 +93,36 @@ class LossStep:
     ) -> dict[str, Tensor]:
         with self._precision():
             taught = teacher(teacher_pixels_BCHW)
-            student, group = self._student(pixels_BCHW, targets, taught)
-        signals = Signals(student, taught, targets, self.criterion, group)
+            wanted = [method.teacher_queries(taught) for method in self.methods]
+            answered = [None if queries is None else teacher.decode(taught, queries) for queries in wanted]
+            asked = [
+                method.student_queries(taught, answer) for method, answer in zip(self.methods, answered, strict=True)
+            ]
+            student, groups = self._student(pixels_BCHW, targets, asked)
         terms = self.criterion(student, targets)
-        for method in self.methods:
-            terms |= method(signals)
+        signals = Signals(student, taught, targets, self.criterion)
+        for method, group, answer in zip(self.methods, groups, answered, strict=True):
+            terms |= method(signals.given(group, answer))
         return terms
 
     def _student(
-        self, pixels_BCHW: Tensor, targets: Sequence[Targets], taught: DetectorOutput
-    ) -> tuple[DetectorOutput, DetectorOutput | None]:
-        """Run the student, with the extra queries of the method that asks for them."""
-        asked = [wish for method in self.methods if (wish := method.student_queries(taught)) is not None]
-        assert len(asked) <= 1, "one extra query group per step"
-        if not asked:
-            return self.detector(pixels_BCHW, targets), None
-        mode, queries = asked[0]
-        if mode == "concat":
-            student = self.detector(pixels_BCHW, targets, beside=queries)
-            return student, student.group
-        student = self.detector(pixels_BCHW, targets)
-        if mode == "second_decoder_pass":
-            return student, self.detector.decode(student, queries)
-        return student, self.detector(pixels_BCHW, instead=queries)
+        self, pixels_BCHW: Tensor, targets: Sequence[Targets], asked: Sequence[Asked | None]
+    ) -> tuple[DetectorOutput, list[DetectorOutput | None]]:
+        """Run the student on its own queries and on those that each method asks for."""
+        beside = [wish.queries for wish in asked if wish is not None and wish.mode == "concat"]
+        student = self.detector(pixels_BCHW, targets, beside=beside)
+        shared = iter(student.groups)
+        groups: list[DetectorOutput | None] = []
+        for wish in asked:
+            if wish is None:
+                groups.append(None)
+            elif wish.mode == "concat":
+                groups.append(next(shared))
+            elif wish.mode == "second_decoder_pass":
+                groups.append(self.detector.decode(student, wish.queries))
+            else:
+                groups.append(self.detector(pixels_BCHW, instead=wish.queries))
+        return student, groups
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.autocast is None:

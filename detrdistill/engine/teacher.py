@@ -9,7 +9,7 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage
 from detrdistill.errors import TeacherRejected
 from detrdistill.events import CocoMetrics
-from detrdistill.outputs import DetectorOutput
+from detrdistill.outputs import DetectorOutput, Queries
 
 
 class Teacher:
@@ -31,12 +31,21 @@ class Teacher:
     def __call__(self, pixels_BCHW: Tensor) -> DetectorOutput:
         """Run the teacher; its logits have one column per class of the data set."""
         assert not self.detector.training, "the teacher must stay in evaluation mode"
-        output = self.detector(pixels_BCHW)
-        return replace(output, logits_LBQC=output.logits_LBQC[..., list(self.class_map)])
+        return self._mapped(self.detector(pixels_BCHW))
+
+    @torch.no_grad()
+    def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
+        """Run its decoder once more, with other queries over the memory of an earlier forward pass."""
+        return self._mapped(self.detector.decode(output, queries))
 
     def detect(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detections in the classes of the data set."""
         return self.detector.detections(self(pixels_BCHW))
+
+    def _mapped(self, output: DetectorOutput) -> DetectorOutput:
+        """One column per class of the data set; the column 'no object' of softmax scores stays the last."""
+        background = [output.logits_LBQC.shape[-1] - 1] if output.scores == "softmax" else []
+        return replace(output, logits_LBQC=output.logits_LBQC[..., [*self.class_map, *background]])
 
 
 def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage) -> None:

@@ -1,7 +1,4 @@
-"""Classification losses over per-class sigmoid scores, summed over queries and classes.
-
-Each takes `logits_PC` of any leading shape and returns one unnormalised scalar.
-"""
+"""Classification losses. Over per-class sigmoid scores they are sums over queries and classes, not normalised."""
 
 import torch
 from torch import Tensor
@@ -41,12 +38,38 @@ def matchability_aware(logits: Tensor, one_hot: Tensor, quality: Tensor, gamma: 
     return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
 
 
+def cross_entropy(logits_LBQC: Tensor, labels_LBQ: Tensor, background_weight: float = 0.1) -> Tensor:
+    """Cross-entropy over C classes and 'no object', a weighted mean over the queries of each layer; layers are summed.
+
+    Args:
+        logits_LBQC: the last column is 'no object'.
+        labels_LBQ: class of each query; the index of the last column where it is unmatched.
+        background_weight: weight of unmatched queries.
+
+    Source: DETR (arXiv 2005.12872, section 4, "down-weight the log-probability term when c = no object by 10").
+    """
+    background = logits_LBQC.shape[-1] - 1
+    weight_LBQ = torch.where(labels_LBQ == background, background_weight, 1.0)
+    loss_LBQ = F.cross_entropy(logits_LBQC.movedim(-1, 1), labels_LBQ, reduction="none")
+    return ((weight_LBQ * loss_LBQ).sum((1, 2)) / weight_LBQ.sum((1, 2))).sum()
+
+
 def soft_binary_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:
     """`sum_c softplus(x_c) - x_c t_c` of each row: `[..., C]` gives `[...]`.
 
     Its minimum is the entropy of the teacher's scores, not zero; see `binary_entropy`.
     """
     return F.binary_cross_entropy_with_logits(logits, probability, reduction="none").sum(-1)
+
+
+def soft_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:
+    """`-sum_c t_c log softmax(x)_c` of each row, the column 'no object' included: `[..., C]` gives `[...]`."""
+    return -(probability * logits.log_softmax(-1)).sum(-1)
+
+
+def entropy(probability: Tensor) -> Tensor:
+    """Entropy of each row's distribution, in nats: `[..., C]` gives `[...]`."""
+    return torch.special.entr(probability).sum(-1)
 
 
 def binary_entropy(probability: Tensor) -> Tensor:

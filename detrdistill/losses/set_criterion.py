@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from detrdistill.boxes import iou_and_giou, to_xyxy
-from detrdistill.catalog import ClassificationLoss
-from detrdistill.losses.classification import focal, matchability_aware, varifocal
-from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets
+from detrdistill.catalog import ClassificationLoss, Scores
+from detrdistill.losses.classification import cross_entropy, focal, matchability_aware, varifocal
+from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets, softmax_cost
 from detrdistill.outputs import DetectorOutput, Targets
 
 TERMS = ("classification", "l1", "giou")
@@ -22,7 +22,7 @@ TERMS = ("classification", "l1", "giou")
 class SetCriterion:
     """Hungarian matching to the ground truth, then classification, L1 and GIoU losses.
 
-    Source: DETR (arXiv 2005.12872, Eqs. 1 and 2) with the sigmoid classification of Deformable DETR.
+    Source: DETR (arXiv 2005.12872, Eqs. 1 and 2), with its softmax or the sigmoid classification of Deformable DETR.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class SetCriterion:
         class_weight: float | None = None,
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
-        class_cost: float = 2.0,
+        class_cost: float | None = None,
         l1_cost: float = 5.0,
         giou_cost: float = 2.0,
     ):
@@ -39,6 +39,7 @@ class SetCriterion:
         if class_weight is None:
             class_weight = 2.0 if classification == "focal" else 1.0
         self.term_weights = dict(zip(TERMS, (class_weight, l1_weight, giou_weight), strict=True))
+        self.scores: Scores = "softmax" if classification == "cross_entropy" else "sigmoid"
         self.class_cost = class_cost
         self.l1_cost = l1_cost
         self.giou_cost = giou_cost
@@ -55,7 +56,7 @@ class SetCriterion:
         contributes background classification only.
         """
         logits_LBQC, boxes_LBQ4 = output.supervised()
-        pairs = self.match(logits_LBQC, boxes_LBQ4, targets)
+        pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
         terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
         if output.proposals is not None:
             head = output.proposals
@@ -63,7 +64,7 @@ class SetCriterion:
             if head.class_agnostic:
                 logits_LBQC = logits_LBQC[..., :1]
                 targets = [Targets(torch.zeros_like(t.labels_N), t.boxes_N4) for t in targets]
-            pairs = self.match(logits_LBQC, boxes_LBQ4, targets)
+            pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
             terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
         if output.denoising is not None:
             noised = output.denoising
@@ -74,10 +75,19 @@ class SetCriterion:
         return terms
 
     @torch.no_grad()
-    def match(self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, targets: Sequence[Targets]) -> Assignment:
-        """Assign ground truth to queries in every layer, by focal class cost, L1 and GIoU."""
+    def match(self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, targets: Sequence[Targets], scores: Scores) -> Assignment:
+        """Assign ground truth to queries in every layer, by class, L1 and GIoU costs.
+
+        The class cost is that of the scores (a teacher's may be others than the student's): twice the focal one for
+        sigmoid scores, minus the probability for softmax scores, unless `class_cost` names the factor.
+        """
         labels_BN, boxes_BN4 = pad_targets(targets)
-        cost_LBQN = self.class_cost * focal_cost(logits_LBQC, labels_BN)
+        if scores == "softmax":
+            factor = 1.0 if self.class_cost is None else self.class_cost
+            cost_LBQN = factor * softmax_cost(logits_LBQC, labels_BN)
+        else:
+            factor = 2.0 if self.class_cost is None else self.class_cost
+            cost_LBQN = factor * focal_cost(logits_LBQC, labels_BN)
         cost_LBQN += box_cost(boxes_LBQ4, boxes_BN4, l1=self.l1_cost, giou=self.giou_cost)
         return assign(cost_LBQN, [len(target.labels_N) for target in targets])
 
@@ -105,6 +115,13 @@ class SetCriterion:
         predicted_P4 = boxes_LBQ4[pairs.layer_P, pairs.image_P, pairs.query_P]
         iou_P, giou_P = iou_and_giou(to_xyxy(predicted_P4), to_xyxy(wanted_P4))
 
+        count = max(sum(len(target.labels_N) for target in targets), 1) * groups
+        box_losses = {"l1": (predicted_P4 - wanted_P4).abs().sum() / count, "giou": (1 - giou_P).sum() / count}
+        if self.classification == "cross_entropy":
+            labels_LBQ = torch.full_like(logits_LBQC[..., 0], logits_LBQC.shape[-1] - 1, dtype=torch.int64)
+            labels_LBQ[pairs.layer_P, pairs.image_P, pairs.query_P] = labels_P
+            return {"classification": cross_entropy(logits_LBQC, labels_LBQ), **box_losses}
+
         one_hot = torch.zeros_like(logits_LBQC)
         one_hot[pairs.layer_P, pairs.image_P, pairs.query_P, labels_P] = 1
         quality = torch.zeros_like(logits_LBQC[..., :1])
@@ -118,12 +135,7 @@ class SetCriterion:
                 class_loss = matchability_aware(logits_LBQC, one_hot, quality)
             case _:
                 assert_never(self.classification)
-        count = max(sum(len(target.labels_N) for target in targets), 1) * groups
-        return {
-            "classification": class_loss / count,
-            "l1": (predicted_P4 - wanted_P4).abs().sum() / count,
-            "giou": (1 - giou_P).sum() / count,
-        }
+        return {"classification": class_loss / count, **box_losses}
 
 
 def _prefixed(prefix: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:

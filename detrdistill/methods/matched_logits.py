@@ -12,10 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from detrdistill.boxes import clamp_to_image, iou_and_giou, to_xyxy
-from detrdistill.losses.classification import binary_entropy, soft_binary_cross_entropy
+from detrdistill.errors import ConfigError
+from detrdistill.losses.classification import (
+    binary_entropy,
+    entropy,
+    soft_binary_cross_entropy,
+    soft_cross_entropy,
+)
 from detrdistill.losses.contrastive import ContrastiveHead
-from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, soft_bce_cost
+from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, soft_bce_cost, soft_cross_entropy_cost
 from detrdistill.methods.method import DetectorShape, Method, Signals
+from detrdistill.outputs import DetectorOutput
 
 _EXCLUDED = 1e6
 """Cost that no pair of real queries reaches."""
@@ -26,7 +33,8 @@ class MatchedLogits(Method):
 
     Per student layer k and its teacher layers: assign teacher queries to student queries by
     `class_weight * softBCE + l1_weight * L1 - giou_weight * GIoU`, then average the same terms (1 - GIoU in place
-    of -GIoU) over the pairs. Layers are summed.
+    of -GIoU) over the pairs. Layers are summed. A student with softmax scores is given soft cross-entropy over its
+    classes and 'no object' in place of soft BCE; only a teacher with softmax scores can give it.
 
     The `classification` term is reported above its floor, the entropy of the teacher's scores, so that it falls to
     zero when the student agrees; the subtracted part has no gradient.
@@ -55,6 +63,13 @@ class MatchedLogits(Method):
         contrastive_temperature: float = 0.07,
     ):
         super().__init__()
+        self.scores = student.scores
+        if class_weight > 0 and (teacher.scores, student.scores) == ("sigmoid", "softmax"):
+            raise ConfigError(
+                "The teacher scores each class by itself, which is no distribution over the student's classes and "
+                "'no object'.",
+                hint="Set class_weight to 0 to distil boxes only, or choose a student with sigmoid scores.",
+            )
         pairs = layer_pairs(teacher.layers, student.layers)
         if layers == "last":
             pairs = pairs[-1:]
@@ -92,7 +107,7 @@ class MatchedLogits(Method):
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
         with torch.no_grad():
-            probability_LBTC = signals.teacher.logits_LBQC[self.teacher_layers].sigmoid()
+            probability_LBTC = self._aims(signals.teacher)[self.teacher_layers]
             teacher_boxes_LBT4 = signals.teacher.boxes_LBQ4[self.teacher_layers]
             if self.clamp_teacher_boxes:
                 teacher_boxes_LBT4 = clamp_to_image(teacher_boxes_LBT4)
@@ -108,10 +123,10 @@ class MatchedLogits(Method):
 
         weight_P = self._pair_weights(positives, probability_LBTC)
         terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, positives, weight_P)
-        student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
-        teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
-        excess_P = soft_binary_cross_entropy(student_PC, teacher_PC) - binary_entropy(teacher_PC)
-        terms["classification"] = (weight_P * excess_P).sum()
+        if self.class_weight > 0:
+            student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
+            teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
+            terms["classification"] = (weight_P * self._class_loss(student_PC, teacher_PC)).sum()
         if negatives is not None:
             terms = {name: self.positive_weight * term for name, term in terms.items()}
             weight_P = self.negative_weight * self._pair_weights(negatives, probability_LBTC)
@@ -121,13 +136,31 @@ class MatchedLogits(Method):
             terms["contrastive"] = self._contrastive(signals, positives)
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
+    def _aims(self, teacher: DetectorOutput) -> Tensor:
+        """Probabilities the student's scores aim at; with softmax scores the column 'no object' among them."""
+        if self.scores == "softmax":
+            return teacher.logits_LBQC.softmax(-1)
+        return teacher.probability
+
+    def _class_cost(self, logits_LBQC: Tensor, probability_LBTC: Tensor) -> Tensor:
+        if self.scores == "softmax":
+            return soft_cross_entropy_cost(logits_LBQC, probability_LBTC)
+        return soft_bce_cost(logits_LBQC, probability_LBTC)
+
+    def _class_loss(self, logits_PC: Tensor, probability_PC: Tensor) -> Tensor:
+        """Soft cross-entropy of each pair above its floor."""
+        if self.scores == "softmax":
+            return soft_cross_entropy(logits_PC, probability_PC) - entropy(probability_PC)
+        return soft_binary_cross_entropy(logits_PC, probability_PC) - binary_entropy(probability_PC)
+
     @torch.no_grad()
     def _match(
         self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, probability_LBTC: Tensor, teacher_boxes_LBT4: Tensor
     ) -> Assignment:
         """Teacher queries to student queries, all in one assignment per layer and image."""
-        cost_LBQT = self.class_weight * soft_bce_cost(logits_LBQC, probability_LBTC)
-        cost_LBQT += box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
+        cost_LBQT = box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
+        if self.class_weight > 0:
+            cost_LBQT = cost_LBQT + self.class_weight * self._class_cost(logits_LBQC, probability_LBTC)
         return assign(cost_LBQT, [cost_LBQT.shape[-1]] * cost_LBQT.shape[1])
 
     @torch.no_grad()
@@ -149,7 +182,9 @@ class MatchedLogits(Method):
         positive_LBT[chosen.layer_P, chosen.image_P, chosen.query_P] = True
 
         box_LBQT = box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
-        full_LBQT = box_LBQT + self.class_weight * soft_bce_cost(logits_LBQC, probability_LBTC)
+        full_LBQT = box_LBQT
+        if self.class_weight > 0:
+            full_LBQT = box_LBQT + self.class_weight * self._class_cost(logits_LBQC, probability_LBTC)
         positives = _assign_columns(full_LBQT, positive_LBT)
         if self.negative_pool == "remaining":
             box_LBQT[positives.layer_P, positives.image_P, positives.query_P] = _EXCLUDED
@@ -158,7 +193,8 @@ class MatchedLogits(Method):
     def _pair_weights(self, pairs: Assignment, probability_LBTC: Tensor) -> Tensor:
         """Weight of each pair: sums to one over each layer's pairs, times the weight of the layer."""
         if self.pair_weight == "teacher_confidence":
-            weight_P = probability_LBTC[pairs.layer_P, pairs.image_P, pairs.target_P].amax(-1)
+            classes = probability_LBTC.shape[-1] - (self.scores == "softmax")
+            weight_P = probability_LBTC[pairs.layer_P, pairs.image_P, pairs.target_P, :classes].amax(-1)
         else:
             weight_P = torch.ones_like(pairs.layer_P, dtype=probability_LBTC.dtype)
         layers = len(self.layer_weights)

@@ -2,17 +2,20 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from torch import Tensor, nn
 
+from detrdistill.catalog import Scores
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.matching import Assignment
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
-Group = Literal["concat", "second_decoder_pass", "second_pass"]
+GroupMode = Literal["concat", "second_decoder_pass", "second_pass"]
+"""How a further group of queries runs through the student: beside its own queries in one decoder pass, in a second
+decoder pass over the same memory, or in a second pass through encoder and decoder. Equal without dropout."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,45 @@ class DetectorShape:
     derives_reference: bool
     """It computes initial reference points from the positional part."""
     reference_size: int
-    """Coordinates of its reference points: 2 or 4."""
+    """Coordinates of its reference points: 2 or 4; 0 where it takes none."""
+    scores: Scores = "sigmoid"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries that a method wants the student to answer, and how they run."""
+
+    mode: GroupMode
+    queries: Queries
 
 
 @dataclass(frozen=True)
 class Signals:
-    """Everything one training step offers to the methods. The teacher's tensors carry no gradient."""
+    """Everything one training step offers to a method. The teacher's tensors carry no gradient."""
 
     student: DetectorOutput
     teacher: DetectorOutput
     targets: Sequence[Targets]
     criterion: SetCriterion
     group: DetectorOutput | None = None
-    """The student's predictions from the queries the method asked for."""
+    """The student's predictions from the queries the method asked it for."""
+    teacher_group: DetectorOutput | None = None
+    """The teacher's predictions from the queries the method asked it for."""
+
+    origin: "Signals | None" = None
+    """The signals these were made from, which solve the teacher's assignment once for all methods."""
+
+    def given(self, group: DetectorOutput | None, teacher_group: DetectorOutput | None) -> "Signals":
+        """The same signals, with the answers to what one method asked for."""
+        return replace(self, group=group, teacher_group=teacher_group, origin=self)
 
     @cached_property
     def teacher_assignment(self) -> Assignment:
         """Ground truth to teacher queries, in every teacher layer."""
-        return self.criterion.match(self.teacher.logits_LBQC, self.teacher.boxes_LBQ4, self.targets)
+        if self.origin is not None:
+            return self.origin.teacher_assignment
+        teacher = self.teacher
+        return self.criterion.match(teacher.logits_LBQC, teacher.boxes_LBQ4, self.targets, teacher.scores)
 
 
 class Method(nn.Module, ABC):
@@ -67,7 +91,17 @@ class Method(nn.Module, ABC):
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Unweighted terms, named `<method>.<term>`."""
 
-    def student_queries(self, teacher: DetectorOutput) -> tuple[Group, Queries] | None:
-        """Queries to run through the student beside its own, and how; None: the method needs none."""
+    def teacher_queries(self, teacher: DetectorOutput) -> Queries | None:
+        """Queries to run through the teacher beside its own; None: the method needs none."""
         del teacher
+        return None
+
+    def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked | None:
+        """Queries to run through the student beside its own; None: the method needs none.
+
+        Args:
+            teacher: its own predictions.
+            teacher_group: its predictions from what `teacher_queries` asked for.
+        """
+        del teacher, teacher_group
         return None

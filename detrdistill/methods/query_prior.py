@@ -8,23 +8,19 @@ exists in training only.
 from collections.abc import Mapping
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from detrdistill.boxes import clamp_to_image
 from detrdistill.losses.set_criterion import TERMS, SetCriterion
 from detrdistill.matching import layer_pairs
-from detrdistill.methods.method import DetectorShape, Group, Method, Signals
-from detrdistill.outputs import DetectorOutput, Queries
+from detrdistill.methods.bridge import QueryBridge
+from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
+from detrdistill.outputs import DetectorOutput
 
 AssignmentSource = Literal["student", "teacher_layer", "teacher_last"]
 
 
 class QueryPrior(Method):
-    """Supervise the student's predictions from the teacher's queries with the ground truth.
-
-    Queries are projected to the student's width where the widths differ. A teacher without a positional part gives
-    its content for it; a teacher whose references are points gives its first layer's boxes where boxes are needed.
-    """
+    """Supervise the student's predictions from the teacher's queries with the ground truth."""
 
     name = "query_prior"
 
@@ -36,38 +32,25 @@ class QueryPrior(Method):
         *,
         weight: float = 1.0,
         assignment: AssignmentSource = "student",
-        group: Group = "second_pass",
+        group: GroupMode = "second_pass",
         reference: Literal["student", "teacher"] = "student",
     ):
         super().__init__()
         self.weight = weight
         self.assignment: AssignmentSource = assignment
-        self.group: Group = group
-        self.reference = reference if student.derives_reference else "teacher"
-        self.reference_size = student.reference_size
+        self.group: GroupMode = group
         self.term_weights = criterion.term_weights
         self.teacher_layer_of = _teacher_layer_of(teacher.layers, student.layers)
-        self.content = _projection(teacher.width, student.width)
-        self.position = _projection(teacher.width, student.width) if student.has_position else None
+        self.bridge = QueryBridge(teacher, student, own_reference=reference == "student")
 
     def weights(self) -> Mapping[str, float]:
         """As the base class."""
         return {f"{self.name}.{term}": self.weight * self.term_weights[term] for term in TERMS}
 
-    def student_queries(self, teacher: DetectorOutput) -> tuple[Group, Queries]:
-        """The teacher's queries in the student's form."""
-        queries = teacher.queries
-        position = None
-        if self.position is not None:
-            source = queries.content_BQD if queries.position_BQD is None else queries.position_BQD
-            position = self.position(source.detach())
-        reference = None
-        if self.reference == "teacher":
-            reference = queries.reference_BQK
-            if reference is None or reference.shape[-1] < self.reference_size:
-                reference = clamp_to_image(teacher.boxes_LBQ4[0])
-            reference = reference[..., : self.reference_size].detach()
-        return self.group, Queries(self.content(queries.content_BQD.detach()), position, reference)
+    def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked:
+        """The teacher's own queries in the student's form."""
+        del teacher_group
+        return Asked(self.group, self.bridge(teacher.queries, teacher))
 
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1` and `giou` over all supervised predictions of the group."""
@@ -76,7 +59,7 @@ class QueryPrior(Method):
         extra = len(logits_LBQC) - len(self.teacher_layer_of)  # an initial prediction goes with the first layer
         match self.assignment:
             case "student":
-                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets)
+                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets, signals.group.scores)
             case "teacher_layer":
                 layers = self.teacher_layer_of[:1] * extra + self.teacher_layer_of
                 pairs = signals.teacher_assignment.select_layers(layers)
@@ -90,7 +73,3 @@ class QueryPrior(Method):
 def _teacher_layer_of(teacher_layers: int, student_layers: int) -> list[int]:
     """The last teacher layer that supervises each student layer."""
     return list({student: teacher for teacher, student in layer_pairs(teacher_layers, student_layers)}.values())
-
-
-def _projection(inputs: int, outputs: int) -> nn.Module:
-    return nn.Identity() if inputs == outputs else nn.Linear(inputs, outputs)

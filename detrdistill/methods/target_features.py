@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from detrdistill.boxes import pairwise_iou_and_giou
 from detrdistill.errors import ConfigError
 from detrdistill.methods.method import DetectorShape, Method, Signals
-from detrdistill.outputs import DetectorOutput, Targets, strides
+from detrdistill.outputs import DetectorOutput, Targets, class_probability, strides
 
 Source = Literal["neck", "memory"]
 Mask = Literal["cosine_sum", "dot_product", "none"]
@@ -112,7 +112,7 @@ class TargetFeatures(Method):
         Eq. 8: q = c^gamma IoU^(1-gamma); the release takes c IoU. IoU is the best over all ground truth of the
         image, whatever its class; an image without any is rated by c alone.
         """
-        probability_BQC = teacher.logits_LBQC[layer].sigmoid()
+        probability_BQC = class_probability(teacher.logits_LBQC[layer], teacher.scores)
         classes = probability_BQC.shape[-1]
         if self.queries is None:
             score_BM = probability_BQC.amax(-1)

@@ -8,6 +8,7 @@ import torch
 from detrdistill.catalog import CATALOG
 from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
@@ -80,14 +81,13 @@ def test_a_second_group_equals_a_second_pass_and_leaves_the_first_alone(detector
     queries = foreign_queries(detector)
     with torch.no_grad():
         alone = detector(pixels)
-        beside = detector(pixels, beside=queries)
+        beside = detector(pixels, beside=[queries])
         decoder_pass = detector.decode(alone, queries)
         full_pass = detector(pixels, instead=queries)
-    assert beside.group is not None
     for name in ("logits_LBQC", "boxes_LBQ4", "hidden_LBQD"):
         torch.testing.assert_close(getattr(beside, name), getattr(alone, name), atol=1e-5, rtol=0)
         for other in (decoder_pass, full_pass):
-            torch.testing.assert_close(getattr(beside.group, name), getattr(other, name), atol=1e-5, rtol=0)
+            torch.testing.assert_close(getattr(beside.groups[0], name), getattr(other, name), atol=1e-5, rtol=0)
 
 
 def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch.Tensor):
@@ -98,18 +98,16 @@ def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch
     broken[:, 3] = float("nan")
     with torch.no_grad():
         alone = detector(pixels)
-        beside = detector(pixels, beside=replace(queries, content_BQD=broken))
-    assert beside.group is not None
-    assert beside.group.logits_LBQC.isnan().any()
+        beside = detector(pixels, beside=[replace(queries, content_BQD=broken)])
+    assert beside.groups[0].logits_LBQC.isnan().any()
     torch.testing.assert_close(beside.logits_LBQC, alone.logits_LBQC)
 
 
 def test_denoising_queries_are_kept_apart(detector: Detector, pixels: torch.Tensor):
     detector.train()
-    output = detector(pixels, TARGETS, beside=foreign_queries(detector))
+    output = detector(pixels, TARGETS, beside=[foreign_queries(detector)])
     assert output.logits_LBQC.shape[2] == 10
-    assert output.group is not None
-    assert output.group.logits_LBQC.shape[2] == 7
+    assert output.groups[0].logits_LBQC.shape[2] == 7
     if detector.family == "deformable-detr":
         assert output.denoising is None
         return
@@ -128,11 +126,10 @@ def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torc
     detector.train().zero_grad(set_to_none=True)
     queries = foreign_queries(detector)
     content = queries.content_BQD.requires_grad_()
-    output = detector(pixels, TARGETS, beside=queries)
+    output = detector(pixels, TARGETS, beside=[queries])
     criterion = SetCriterion(detector.info.classification)
     terms = criterion(output, TARGETS)
-    assert output.group is not None
-    terms |= {f"group.{name}": value for name, value in criterion(output.group, TARGETS).items()}
+    terms |= {f"group.{name}": value for name, value in criterion(output.groups[0], TARGETS).items()}
     torch.stack(list(terms.values())).sum().backward()
     without = [name for name, weight in detector.named_parameters() if weight.requires_grad and weight.grad is None]
     assert without == []
@@ -145,6 +142,15 @@ def test_backbone_prefixes_and_slow_layers_name_real_weights(detector: Detector)
     assert any(name.startswith(detector.backbone_prefixes()) for name in names)
     for part in detector.slow_layers:
         assert any(part in name for name in names)
+
+
+def test_the_catalog_tells_the_truth(detector: Detector):
+    """What validation believes of a family is what its detectors do."""
+    shape, info = shape_of(detector), CATALOG[detector.family]
+    assert shape.neck_strides == info.neck_strides
+    assert shape.memory_strides == info.memory_strides
+    assert shape.scores == info.scores
+    assert (set(shape.neck_widths) == {shape.width}) == info.neck_is_query_wide
 
 
 def test_memory_and_neck_are_feature_maps(detector: Detector, pixels: torch.Tensor):

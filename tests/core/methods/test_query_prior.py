@@ -62,13 +62,13 @@ def test_queries_are_projected_and_carry_no_gradient_to_the_teacher():
     )
     student = output_of([[0.0], [0.0]], [BOX, FAR], hidden=torch.zeros(1, 2, 3))
     method = QueryPrior(shape_like(teacher), shape_like(student), SetCriterion())
-    _, queries = method.student_queries(teacher)
+    queries = method.student_queries(teacher, None).queries
     assert queries.content_BQD.shape == (1, 2, 3)
     queries.content_BQD.sum().backward()
     assert content.grad is None
     assert queries.reference_BQK is not None
     assert not queries.reference_BQK.requires_grad
-    assert method.content.weight.grad is not None
+    assert method.bridge.content.weight.grad is not None
 
 
 def test_a_teacher_of_points_gives_its_first_boxes_to_a_student_of_boxes():
@@ -76,5 +76,5 @@ def test_a_teacher_of_points_gives_its_first_boxes_to_a_student_of_boxes():
     points = Queries(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.rand(1, 2, 2))
     teacher = DetectorOutput(teacher.logits_LBQC, teacher.boxes_LBQ4, teacher.hidden_LBQD, points)
     method = QueryPrior(shape_like(teacher), shape_like(teacher), SetCriterion(), reference="teacher")
-    _, queries = method.student_queries(teacher)
+    queries = method.student_queries(teacher, None).queries
     torch.testing.assert_close(queries.reference_BQK, torch.tensor([[BOX, FAR]]))

@@ -1,0 +1,87 @@
+"""What can be trained: detector families, their sizes, and what each needs. Data only, no torch.
+
+Adding a size is one entry; adding a family is one entry and one file in `detectors/`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from detrdistill.catalog.classic import CLASSIC
+from detrdistill.catalog.entries import (
+    Backbone,
+    ClassificationLoss,
+    Family,
+    FamilyName,
+    HGNetV2,
+    ResNet,
+    Scores,
+    Size,
+)
+from detrdistill.catalog.real_time import REAL_TIME
+from detrdistill.errors import CheckpointError, ConfigError
+
+__all__ = [
+    "CATALOG",
+    "Backbone",
+    "ClassificationLoss",
+    "Family",
+    "FamilyName",
+    "HGNetV2",
+    "ResNet",
+    "Scores",
+    "Size",
+    "check_queries",
+    "family_of",
+    "size_of",
+]
+
+CATALOG: Mapping[FamilyName, Family] = MappingProxyType(CLASSIC | REAL_TIME)
+"""Every family by name."""
+
+
+def family_of(model_type: str) -> FamilyName:
+    """Name the family of a `transformers` model type.
+
+    Raises:
+        CheckpointError: no supported family has this model type.
+    """
+    for name, family in CATALOG.items():
+        if family.model_type == model_type:
+            return name
+    known = ", ".join(sorted(family.model_type for family in CATALOG.values()))
+    raise CheckpointError(
+        f"Model type {model_type!r} is not a supported detector family.",
+        hint=f"Supported model types: {known}.",
+    )
+
+
+def size_of(family: FamilyName, size: str) -> Size:
+    """Look up one size of a family.
+
+    Raises:
+        ConfigError: the family has no such size.
+    """
+    sizes = CATALOG[family].sizes
+    if size not in sizes:
+        raise ConfigError(
+            f"{family} has no size {size!r}.",
+            hint=f"Choose one of: {', '.join(sizes)}.",
+            pointer="/student/size",
+        )
+    return sizes[size]
+
+
+def check_queries(family: FamilyName, queries: int, image_size: int) -> None:
+    """Refuse more queries than the feature maps have cells to pick them from.
+
+    Raises:
+        ConfigError: with the pointer `/student/queries`.
+    """
+    strides = CATALOG[family].proposal_strides
+    cells = sum((image_size // stride) ** 2 for stride in strides)
+    if strides and queries > cells:
+        raise ConfigError(
+            f"{family} picks its {queries} queries among the {cells} cells of its feature maps at {image_size} px.",
+            hint="Raise data.image_size or lower student.queries.",
+            pointer="/student/queries",
+        )

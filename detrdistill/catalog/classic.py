@@ -1,0 +1,37 @@
+"""Detectors with learned queries: the DETR of the papers that DETRDistill is measured on."""
+
+from detrdistill.catalog.entries import Family, FamilyName, ResNet, Size
+
+CLASSIC: dict[FamilyName, Family] = {
+    "deformable-detr": Family(
+        title="Deformable DETR",
+        paper="arXiv 2010.04159",
+        licence="Apache-2.0",
+        model_type="deformable_detr",
+        scores="sigmoid",
+        normalised=True,
+        class_tensors=r"class_embed\.\d+\.(weight|bias)$",
+        classification="focal",
+        detections_per_image=100,
+        neck_strides=(8, 16, 32, 64),
+        memory_strides=(8, 16, 32, 64),
+        neck_is_query_wide=True,
+        sizes={
+            "nano": Size(
+                description="1 M parameters; small images on a CPU",
+                backbone=ResNet(stem=24, stages=(24, 48, 96, 160), blocks=(1, 1, 1, 1)),
+                width=64, ffn=128, heads=4, encoder_layers=2, decoder_layers=3, queries=50,
+            ),
+            "r18": Size(
+                description="ResNet-18, the student of DETRDistill's Table 10",
+                backbone=ResNet(stem=64, stages=(64, 128, 256, 512), blocks=(2, 2, 2, 2)),
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+            "r50": Size(
+                description="ResNet-50, the student of DETRDistill's Table 3",
+                backbone=ResNet(stem=64, stages=(256, 512, 1024, 2048), blocks=(3, 4, 6, 3), bottleneck=True),
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+        },
+    ),
+}  # fmt: skip
