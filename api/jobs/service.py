@@ -15,10 +15,11 @@ from api.jobs import repository, states
 from api.jobs.models import Job
 from api.jobs.schemas import JobCreate
 from api.jobs.states import JobState
-from detrdistill.catalog import CATALOG, FamilyName, check_queries
+from detrdistill.catalog import FamilyName, check_queries
 from detrdistill.checkpoints import class_map
-from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TargetFeatures
+from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig
 from detrdistill.errors import CheckpointError, ConfigError
+from detrdistill.pairing import check_criterion, check_pair
 
 
 def submit(session: Session, request: JobCreate, idempotency_key: str | None) -> Job:
@@ -37,6 +38,7 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
     student = _checkpoint(session, request.student_id, "/student_id")
     _check_student(request, student)
     _check_teacher(request, teacher, dataset)
+    _check_families(request, teacher, student)
     job = Job(
         name=request.name,
         kind=request.config.kind,
@@ -134,16 +136,24 @@ def _check_teacher(request: JobCreate, teacher: Checkpoint | None, dataset: Data
         class_map(tuple(teacher.classes), tuple(dataset.classes))
     except CheckpointError as error:
         raise from_core(error, "/teacher_id") from error
-    for index, method in enumerate(config.methods):
-        neck_masked = isinstance(method, TargetFeatures) and method.source == "neck" and method.mask != "none"
-        if neck_masked and not CATALOG[_family(teacher)].neck_is_query_wide:
-            raise ApiError(
-                f"The neck features of a {teacher.family} teacher are not as wide as its queries, so that no mask can "
-                "be computed.",
-                pointer=f"/config/methods/{index}/source",
-                hint='Use source "memory", or mask "none".',
-                code="config_invalid",
-            )
+
+
+def _check_families(request: JobCreate, teacher: Checkpoint | None, student: Checkpoint | None) -> None:
+    """Refuse what is not defined for the families of teacher and student."""
+    config = request.config
+    if config.student is not None:
+        student_family = config.student.family
+    else:
+        assert student is not None, "checked before"
+        student_family = _family(student)
+    try:
+        if isinstance(config, DistillConfig):
+            assert teacher is not None, "checked before"
+            check_pair(config, _family(teacher), student_family)
+        else:
+            check_criterion(config.criterion, student_family)
+    except ConfigError as error:
+        raise from_core(error, error.pointer) from error
 
 
 def _family(checkpoint: Checkpoint) -> FamilyName:

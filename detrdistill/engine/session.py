@@ -34,6 +34,7 @@ from detrdistill.errors import ConfigError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.methods.method import Method
+from detrdistill.pairing import check_criterion, check_pair
 
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
@@ -99,6 +100,7 @@ class Session:
                 hint="Give an architecture or a checkpoint.",
                 pointer="/config/student",
             )
+        check_criterion(self.config.criterion, student.family)
         make_trainable(student)
         return student.to(self.device)
 
@@ -112,7 +114,12 @@ class Session:
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
     def build_methods(self, config: DistillConfig, teacher: Teacher, student: Detector) -> list[Method]:
-        """The configured methods, on the run's device."""
+        """The configured methods, on the run's device.
+
+        Raises:
+            ConfigError: a method is not defined between these two detectors.
+        """
+        check_pair(config, teacher.detector.family, student.family)
         methods = build_methods(
             config.methods,
             shape_of(teacher.detector),

@@ -1,0 +1,75 @@
+"""Which methods are well defined between which families. Torch-free, so that a job is refused before it is stored.
+
+The engine builds the same methods from what it measures of the loaded detectors and refuses what does not fit there,
+too; this is what is known from the names of the families alone.
+"""
+
+from detrdistill.catalog import CATALOG, Family, FamilyName
+from detrdistill.config import Criterion, DistillConfig, MatchedLogits, TargetFeatures
+from detrdistill.errors import ConfigError
+
+
+def check_pair(config: DistillConfig, teacher: FamilyName, student: FamilyName) -> None:
+    """Refuse methods that are not defined for these families.
+
+    Raises:
+        ConfigError: with the reason, a pointer below `/config`, and what to do instead.
+    """
+    check_criterion(config.criterion, student)
+    for index, method in enumerate(config.methods):
+        pointer = f"/config/methods/{index}"
+        match method:
+            case MatchedLogits():
+                _check_scores(method.class_weight, CATALOG[teacher], CATALOG[student], f"{pointer}/class_weight")
+            case TargetFeatures():
+                _check_features(method, CATALOG[teacher], CATALOG[student], f"{pointer}/source")
+            case _:
+                pass
+
+
+def check_criterion(criterion: Criterion, student: FamilyName) -> None:
+    """Refuse a classification loss that is not one for the student's scores.
+
+    Raises:
+        ConfigError: with the pointer `/config/criterion/classification`.
+    """
+    family = CATALOG[student]
+    if criterion.classification is None:
+        return
+    if (criterion.classification == "cross_entropy") != (family.scores == "softmax"):
+        raise ConfigError(
+            f"{family.title} has {family.scores} scores; {criterion.classification} is not defined for them.",
+            hint=f"Leave it out to train with {family.classification}, as published.",
+            pointer="/config/criterion/classification",
+        )
+
+
+def _check_scores(class_weight: float, teacher: Family, student: Family, pointer: str) -> None:
+    if class_weight > 0 and (teacher.scores, student.scores) == ("sigmoid", "softmax"):
+        raise ConfigError(
+            f"A {teacher.title} teacher scores each class by itself; that is no distribution over the classes and "
+            f"'no object' of a {student.title} student.",
+            hint="Set class_weight to 0 to distil boxes only, or choose a student with sigmoid scores.",
+            pointer=pointer,
+        )
+
+
+def _check_features(method: TargetFeatures, teacher: Family, student: Family, pointer: str) -> None:
+    if method.source == "neck" and method.mask != "none" and not teacher.neck_is_query_wide:
+        raise ConfigError(
+            f"The neck features of a {teacher.title} teacher are not as wide as its queries, so that no mask can be "
+            "computed.",
+            hint='Use source "memory", or mask "none".',
+            pointer=pointer,
+        )
+    if method.source == "neck":
+        strides = teacher.neck_strides, student.neck_strides
+    else:
+        strides = teacher.memory_strides, student.memory_strides
+    if not set(strides[0]) & set(strides[1]):
+        raise ConfigError(
+            f"A {teacher.title} teacher has {method.source} features at the strides {strides[0]}, a {student.title} "
+            f"student at {strides[1]}: no level is shared.",
+            hint="Choose the other source, or leave this method out.",
+            pointer=pointer,
+        )
