@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
+from detrdistill.detectors.batch_norms import thaw_batch_norms
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
@@ -49,6 +50,7 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_deimv2(size, labels)
             case _:
                 assert_never(architecture.family)
+        thaw_batch_norms(model)
         _start_as_published(model)
         if architecture.family == "deformable-detr":
             reset_deformable_heads(model)

@@ -172,8 +172,15 @@ def test_the_exported_folder_is_the_detector(detector: Detector, pixels: torch.T
     loaded = AutoModelForObjectDetection.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         ours, theirs = detector(pixels), loaded(pixel_values=pixels)
-    torch.testing.assert_close(ours.logits_LBQC[-1], theirs.logits, atol=0, rtol=0)
-    torch.testing.assert_close(ours.boxes_LBQ4[-1], theirs.pred_boxes, atol=0, rtol=0)
+    frozen = any("FrozenBatchNorm" in type(module).__name__ for module in loaded.modules())
+    rounding = 1e-5 if frozen else 0  # the library's frozen batch norm orders its arithmetic otherwise
+    torch.testing.assert_close(ours.logits_LBQC[-1], theirs.logits, atol=rounding, rtol=0)
+    torch.testing.assert_close(ours.boxes_LBQ4[-1], theirs.pred_boxes, atol=rounding, rtol=0)
+
+
+def test_a_new_detector_normalises_its_features(detector: Detector):
+    """The library gives some families batch norms that never learn, for backbones that are pre-trained."""
+    assert not [name for name, module in detector.named_modules() if "FrozenBatchNorm" in type(module).__name__]
 
 
 @pytest.mark.export
@@ -187,7 +194,7 @@ def test_a_folder_of_the_library_itself_loads_completely(detector: Detector, pix
     loaded, coverage = load_detector(tmp_path, SIDE)
     assert (coverage.missing, coverage.unexpected) == ((), ())
     with torch.no_grad():
-        torch.testing.assert_close(loaded(pixels).boxes_LBQ4, detector(pixels).boxes_LBQ4, atol=0, rtol=0)
+        torch.testing.assert_close(loaded(pixels).boxes_LBQ4, detector(pixels).boxes_LBQ4, atol=1e-5, rtol=0)
 
 
 @pytest.mark.export
