@@ -5,12 +5,13 @@ run file are this very object. Paths, ids and secrets are not part of it. Defaul
 (a method's `variant`) are filled in during validation, so a validated configuration is always explicit.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, size_of
 from detrdistill.errors import ConfigError
+from detrdistill.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -182,7 +183,9 @@ class Training(BaseModel):
     warmup_steps: int = Field(default=500, ge=0)
     """Steps of linear warm-up; at most a tenth of the run is used."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
-    """After warm-up: cosine to zero; x0.1 at four fifths of the run; or constant."""
+    """After warm-up: cosine to zero; x0.1 at each of `drops`; or constant."""
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8,)
+    """Where a `step` schedule drops the rate, as fractions of the run."""
     clip_norm: float = Field(default=0.1, gt=0)
     """Largest L2 norm of the gradient."""
     ema_decay: float | None = Field(default=0.9998, gt=0, lt=1)
@@ -239,18 +242,37 @@ def _check_fit(student: Architecture | None, data: Data) -> None:
         raise ValueError(str(error)) from error
 
 
+def _with_recipe(values: Any, model: type[BaseModel]) -> Any:
+    """Lay the given fields over those fields of the recipe they name that this kind of run has."""
+    if not isinstance(values, dict):
+        return values
+    given = cast("dict[str, Any]", values)
+    try:
+        filled = with_recipe(given)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return {name: value for name, value in filled.items() if name in given or name in model.model_fields}
+
+
 class TrainConfig(BaseModel):
     """Train one detector: fine-tune a checkpoint, or train a new one. Makes teachers and plain students."""
 
     model_config = _STRICT
 
     kind: Literal["train"]
+    recipe: RecipeName | None = None
+    """A named configuration that fills the fields which are not given; see `GET /catalog`. Its methods are left out."""
     student: Architecture | None = None
     """The detector to train; null: architecture and weights of the given checkpoint."""
     data: Data = Data()
     training: Training = Training()
     criterion: Criterion = Criterion()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        return _with_recipe(values, cls)
 
     @model_validator(mode="after")
     def _fits(self) -> "TrainConfig":
@@ -264,6 +286,8 @@ class DistillConfig(BaseModel):
     model_config = _STRICT
 
     kind: Literal["distill"]
+    recipe: RecipeName | None = None
+    """A named configuration that fills the fields which are not given; see `GET /catalog`."""
     student: Architecture | None = None
     """The student; null: architecture and weights of the given student checkpoint."""
     teacher: TeacherGate = TeacherGate()
@@ -276,6 +300,11 @@ class DistillConfig(BaseModel):
     training: Training = Training()
     criterion: Criterion = Criterion()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        return _with_recipe(values, cls)
 
     @model_validator(mode="after")
     def _fits(self) -> "DistillConfig":

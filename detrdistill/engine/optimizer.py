@@ -49,7 +49,7 @@ def build_schedule(optimizer: AdamW, training: Training, total_steps: int) -> La
             case "cosine":
                 return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total_steps - warmup, 1)))
             case "step":
-                return 1.0 if step < 0.8 * total_steps else 0.1
+                return 0.1 ** sum(step >= drop * total_steps for drop in training.drops)
             case "constant":
                 return 1.0
             case _:
