@@ -6,13 +6,14 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from detrdistill.config import Criterion, MatchedLogits, QueryPrior, TargetFeatures
+from detrdistill import method_configs as configs
+from detrdistill.config import Criterion
 from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.matched_logits import MatchedLogits as MatchedLogitsMethod
+from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.methods.method import DetectorShape, Method
-from detrdistill.methods.query_prior import QueryPrior as QueryPriorMethod
-from detrdistill.methods.target_features import TargetFeatures as TargetFeaturesMethod
+from detrdistill.methods.query_prior import QueryPrior
+from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.outputs import strides
 
 
@@ -30,7 +31,7 @@ def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
 
 
 def build_methods(
-    configs: Sequence[MatchedLogits | TargetFeatures | QueryPrior],
+    wanted: Sequence[configs.Method],
     teacher: DetectorShape,
     student: DetectorShape,
     criterion: SetCriterion,
@@ -39,23 +40,23 @@ def build_methods(
     """The distillation methods, with projections whose initial weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return [_build_method(config, teacher, student, criterion) for config in configs]
+        return [_build_method(config, teacher, student, criterion) for config in wanted]
 
 
 def _build_method(
-    config: MatchedLogits | TargetFeatures | QueryPrior,
+    config: configs.Method,
     teacher: DetectorShape,
     student: DetectorShape,
     criterion: SetCriterion,
 ) -> Method:
     knobs = config.model_dump(exclude={"kind", "variant"})  # the variant's defaults are in the knobs by now
     match config:
-        case MatchedLogits():
-            return MatchedLogitsMethod(teacher, student, **knobs)
-        case TargetFeatures():
-            return TargetFeaturesMethod(teacher, student, **knobs)
-        case QueryPrior():
-            return QueryPriorMethod(teacher, student, criterion, **knobs)
+        case configs.MatchedLogits():
+            return MatchedLogits(teacher, student, **knobs)
+        case configs.TargetFeatures():
+            return TargetFeatures(teacher, student, **knobs)
+        case configs.QueryPrior():
+            return QueryPrior(teacher, student, criterion, **knobs)
         case _:
             assert_never(config)
 

@@ -1,0 +1,121 @@
+"""The schema of the distillation methods: one class each, a member of `Method`. Torch-free.
+
+Defaults that depend on another field (a method's `variant`) are filled in during validation, so a validated
+configuration is always explicit.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+"""How every part of a run's schema is validated."""
+
+Variant = Literal["official", "paper"]
+"""`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see docs."""
+
+
+def _with_variant_defaults(values: Any, paper: dict[str, Any]) -> Any:
+    """Fill the defaults of the `paper` variant; those of `official` are the field defaults."""
+    return paper | values if isinstance(values, dict) and values.get("variant") == "paper" else values  # pyright: ignore
+
+
+class MatchedLogits(BaseModel):
+    """Hungarian-matching logits distillation (DETRDistill, Eqs. 3 to 5)."""
+
+    model_config = STRICT
+
+    kind: Literal["matched_logits"] = "matched_logits"
+    variant: Variant = "official"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component (lambda 1)."""
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
+    l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes, in the matching cost and in the loss."""
+    giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU, in the matching cost and in the loss."""
+    split: bool = False
+    """Match and distil the teacher's positives and negatives apart, negatives by boxes only. Paper: true."""
+    positive_weight: float = Field(default=1.0, ge=0)
+    """Weight of the positives' part; needs `split`."""
+    negative_weight: float = Field(default=1.0, ge=0)
+    """Weight of the negatives' part; needs `split`."""
+    negative_pool: Literal["all", "remaining"] = "all"
+    """Student queries the negatives may match: all, or those the positives left; needs `split`."""
+    pair_weight: Literal["none", "teacher_confidence"] = "none"
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i), normalised by their sum."""
+    layers: Literal["all", "last"] = "all"
+    """Distil at every decoder layer, or only at the last."""
+    layer_reduction: Literal["sum", "mean"] = "sum"
+    """How several teacher layers that supervise one student layer are combined."""
+    clamp_teacher_boxes: bool = True
+    """Clip the teacher's boxes to the image. Paper: false."""
+    contrastive_weight: float = Field(default=0.2, ge=0)
+    """Weight of the InfoNCE term on matched query embeddings, which only the release has. Paper: 0."""
+    contrastive_temperature: float = Field(default=0.07, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        return _with_variant_defaults(values, {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0})
+
+
+class TargetFeatures(BaseModel):
+    """Target-aware feature distillation (DETRDistill, Eqs. 6 to 9)."""
+
+    model_config = STRICT
+
+    kind: Literal["target_features"] = "target_features"
+    variant: Variant = "official"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component (lambda 2)."""
+    source: Literal["neck", "memory"] = "neck"
+    """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
+    mask: Literal["cosine_sum", "dot_product", "none"] = "cosine_sum"
+    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. `none`: FitNet."""
+    queries: int | None = Field(default=100, ge=1)
+    """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
+    gamma: float | None = Field(default=None, ge=0, le=1)
+    """Quality q = c^gamma IoU^(1-gamma); null: c IoU, as released. Paper: 0.5."""
+    floor: float = Field(default=0.01, gt=0)
+    """Smallest value of the cosine mask before it is divided by its maximum."""
+    layers: Literal["all", "last"] = "all"
+    """Teacher decoder layers whose queries build masks."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        return _with_variant_defaults(
+            values, {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5}
+        )
+
+
+class QueryPrior(BaseModel):
+    """Query-prior assignment distillation (DETRDistill, Eq. 10)."""
+
+    model_config = STRICT
+
+    kind: Literal["query_prior"] = "query_prior"
+    variant: Variant = "official"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component (lambda 3)."""
+    assignment: Literal["student", "teacher_layer", "teacher_last"] = "student"
+    """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
+    predictions; Eq. 10 takes the teacher's own assignment of the same layer. Paper: teacher_layer."""
+    group: Literal["concat", "second_decoder_pass", "second_pass"] = "second_pass"
+    """How the teacher's queries run through the student: beside its own in one decoder pass, in a second
+    decoder pass, or in a second pass through encoder and decoder. Equal without dropout. Paper: concat."""
+    reference: Literal["student", "teacher"] = "student"
+    """Initial reference points: the student's own layer on the projected queries where its family has one,
+    else the teacher's. Paper: teacher."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        return _with_variant_defaults(
+            values, {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
+        )
+
+
+Method = Annotated[MatchedLogits | TargetFeatures | QueryPrior, Field(discriminator="kind")]
