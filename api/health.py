@@ -1,5 +1,7 @@
 """`/health` and `/catalog`: is the service well, and what does it offer."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -9,6 +11,7 @@ from api.settings import get_settings
 from api.workers import repository as workers
 from detrdistill import __version__
 from detrdistill.catalog import CATALOG, FamilyName
+from detrdistill.recipes import RECIPES, RecipeName
 
 router = APIRouter(tags=["service"])
 
@@ -40,10 +43,21 @@ class FamilyView(BaseModel):
     sizes: list[SizeView]
 
 
+class RecipeView(BaseModel):
+    """A named configuration: `"config": {"kind": "distill", "recipe": "rt-detr-v2-r18"}` of `POST /jobs`."""
+
+    name: RecipeName
+    title: str
+    teacher: str = Field(description="the teacher it was made for")
+    source: str
+    config: dict[str, Any] = Field(description="the fields it fills; what a request gives comes before them")
+
+
 class Catalog(BaseModel):
     """What can be trained."""
 
     families: list[FamilyView]
+    recipes: list[RecipeView]
 
 
 @router.get("/health", responses=problems(503))
@@ -55,7 +69,7 @@ def get_health(session: DbSession) -> Health:
 
 @router.get("/catalog")
 def get_catalog() -> Catalog:
-    """List the detector families and sizes a student can have."""
+    """List the detector families and sizes a student can have, and the recipes."""
     return Catalog(
         families=[
             FamilyView(
@@ -75,5 +89,15 @@ def get_catalog() -> Catalog:
                 ],
             )
             for name, family in CATALOG.items()
-        ]
+        ],
+        recipes=[
+            RecipeView(
+                name=name,
+                title=recipe.title,
+                teacher=recipe.teacher,
+                source=recipe.source,
+                config=dict(recipe.config),
+            )
+            for name, recipe in RECIPES.items()
+        ],
     )

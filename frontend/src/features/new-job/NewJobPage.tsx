@@ -8,6 +8,7 @@ import { Choice, TextField } from "@/components/Field";
 import { type Config, type Draft, EMPTY, toConfig, toRequest } from "@/features/new-job/draft";
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
 import { Recipe } from "@/features/new-job/Recipe";
+import { RecipeField } from "@/features/new-job/RecipeField";
 import { Student } from "@/features/new-job/Student";
 import { randomKey } from "@/lib/randomKey";
 
@@ -64,6 +65,7 @@ export function NewJobPage() {
       <DataAndTeacher draft={draft} change={change} problemAt={problemAt} />
       <form onSubmit={(event) => void submit(event)} className="space-y-5" aria-label="new job">
         <Card>
+          <div className="grid gap-4 md:grid-cols-2">
           <TextField
             label="Name"
             value={draft.name}
@@ -73,6 +75,8 @@ export function NewJobPage() {
             maxLength={200}
             problem={problemAt("/name")}
           />
+          <RecipeField draft={draft} change={change} problemAt={problemAt} />
+          </div>
         </Card>
         {json === null ? (
           <>

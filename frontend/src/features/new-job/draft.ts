@@ -7,6 +7,8 @@ export type Variant = "official" | "paper";
 
 export interface Draft {
   kind: "train" | "distill";
+  /** Fills what the form does not ask for; empty: the server's defaults. */
+  recipe: string;
   name: string;
   datasetId: string;
   teacherId: string;
@@ -35,6 +37,7 @@ export const METHODS: [kind: MethodKind, title: string, hint: string][] = [
 
 export const EMPTY: Draft = {
   kind: "distill",
+  recipe: "",
   name: "",
   datasetId: "",
   teacherId: "",
@@ -59,9 +62,37 @@ export const EMPTY: Draft = {
   },
 };
 
-/** The configuration of a draft; what the form does not ask for is left to the server's defaults. */
+/** The fields of a recipe that the form shows. */
+export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partial<Draft> {
+  const { student, data, training, methods } = recipe;
+  const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
+  return {
+    recipe: name,
+    ...set(student, ({ family, size }) => ({ studentFrom: "catalog" as const, family, size })),
+    ...set(data?.image_size, (side) => ({ imageSize: String(side) })),
+    flip: data?.horizontal_flip ?? EMPTY.flip,
+    photometric: data?.photometric ?? EMPTY.photometric,
+    crop: data?.crop ?? EMPTY.crop,
+    ...set(training?.epochs, (epochs) => ({ epochs: String(epochs) })),
+    ...set(training?.batch_size, (size) => ({ batchSize: String(size) })),
+    ...set(training?.lr, (lr) => ({ lr: String(lr) })),
+    ...set(methods, (chosen) => ({ methods: methodsOf(chosen) })),
+  };
+}
+
+function methodsOf(chosen: NonNullable<DistillConfig["methods"]>): Draft["methods"] {
+  const entries = METHODS.map(([kind]) => {
+    const method = chosen.find((each) => each.kind === kind);
+    const variant = method?.variant ?? EMPTY.methods[kind].variant;
+    return [kind, { on: method !== undefined, variant, weight: String(method?.weight ?? 1) }];
+  });
+  return Object.fromEntries(entries) as Draft["methods"];
+}
+
+/** The configuration of a draft; what the form does not ask for is left to the recipe or the server's defaults. */
 export function toConfig(draft: Draft): Config {
   const shared = {
+    ...(draft.recipe === "" ? {} : { recipe: draft.recipe }),
     student: draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null,
     data: {
       ...(draft.imageSize === "" ? {} : { image_size: Number(draft.imageSize) }),

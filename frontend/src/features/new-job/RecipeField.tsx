@@ -1,0 +1,29 @@
+import { useCatalog } from "@/api/queries";
+import { SelectField } from "@/components/Field";
+import { type Draft, fromRecipe } from "@/features/new-job/draft";
+import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+
+/** Chooses a named configuration; its fields appear in the form and can be changed there. */
+export function RecipeField({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
+  const recipes = useCatalog().data?.recipes ?? [];
+  const chosen = recipes.find(({ name }) => name === draft.recipe);
+  return (
+    <SelectField
+      label="Recipe"
+      value={draft.recipe}
+      onChange={(event) => {
+        const recipe = recipes.find(({ name }) => name === event.target.value);
+        change(recipe ? fromRecipe(recipe.name, recipe.config) : { recipe: "" });
+      }}
+      hint={chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with proven settings."}
+      problem={problemAt("/config/recipe")}
+    >
+      <option value="">none</option>
+      {recipes.map(({ name, title }) => (
+        <option key={name} value={name}>
+          {title}
+        </option>
+      ))}
+    </SelectField>
+  );
+}
