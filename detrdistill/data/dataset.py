@@ -5,19 +5,20 @@ and student and control see the same ones, whatever the number of loader process
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import PIL.Image
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image
 
 from detrdistill.boxes import to_cxcywh
 from detrdistill.coco import IMAGE_FORMATS, CocoSet, ImageRecord
-from detrdistill.data.transforms import DetectorInput, as_boxes
+from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
 from detrdistill.outputs import Targets
 
 
@@ -37,7 +38,7 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
     An index is a pair (seed, position): the seed fixes all random choices for that picture.
     """
 
-    def __init__(self, split: CocoSet, inputs: Sequence[DetectorInput], augment: nn.Module | None):
+    def __init__(self, split: CocoSet, inputs: Sequence[DetectorInput], augment: Augmentation | None):
         self.images = split.images
         self.inputs = tuple(inputs)
         self.augment = augment
@@ -52,14 +53,29 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
         boxes = as_boxes(record.boxes_xyxy_px, *image.shape[-2:])
         labels_N = torch.tensor(record.labels, dtype=torch.int64)
         if self.augment is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                sample = self.augment({"image": image, "boxes": boxes, "labels": labels_N})
+            with _drawing_from(seed):
+                sample = self.augment.geometry({"image": image, "boxes": boxes, "labels": labels_N})
             image, boxes, labels_N = sample["image"], sample["boxes"], sample["labels"]
         height, width = image.shape[-2:]
         scale_4 = torch.tensor([width, height, width, height], dtype=torch.float32)
         targets = Targets(labels_N, to_cxcywh(boxes.as_subclass(Tensor)) / scale_4)
-        return tuple(prepare(image) for prepare in self.inputs), targets, record.id
+        return tuple(self._view(prepare, image, seed) for prepare in self.inputs), targets, record.id
+
+    def _view(self, prepare: DetectorInput, image: Image, seed: int) -> Tensor:
+        """The picture as one detector gets it; the colours change alike for all."""
+        pixels_CHW = prepare(image)
+        if self.augment is None:
+            return pixels_CHW
+        with _drawing_from(seed):
+            return self.augment.colour(pixels_CHW)
+
+
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Random choices from this seed alone; the global generator stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def read_image(record: ImageRecord) -> Image:

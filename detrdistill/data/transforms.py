@@ -1,6 +1,7 @@
 """Augmentation once per image, then each detector's own preprocessing of the same picture."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +11,25 @@ from torchvision.tv_tensors import BoundingBoxes, Image
 from detrdistill.preprocessing import Preprocessing
 
 
-def augmentation(*, horizontal_flip: bool, photometric: bool, crop: bool) -> nn.Module:
-    """Random changes to image and boxes, in the order of RT-DETR's recipe (arXiv 2304.08069).
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to training pictures, the same for every detector that sees one."""
 
-    Boxes that a crop leaves outside are removed with their labels.
-    """
+    geometry: nn.Module
+    """Of picture and boxes. Boxes that a crop leaves outside are removed with their labels."""
+    colour: nn.Module
+    """Of the picture alone, after it was resized: on whole photographs it would cost more than a training step."""
+
+
+def augmentation(*, horizontal_flip: bool, photometric: bool, crop: bool) -> Augmentation:
+    """The parts of RT-DETR's recipe (arXiv 2304.08069) that are asked for."""
     steps: list[nn.Module] = []
-    if photometric:
-        steps.append(v2.RandomPhotometricDistort(p=0.5))
     if crop:
         steps.append(v2.RandomApply([v2.RandomIoUCrop(), v2.SanitizeBoundingBoxes(min_size=1)], p=0.5))
     if horizontal_flip:
         steps.append(v2.RandomHorizontalFlip())
-    return v2.Compose(steps) if steps else v2.Identity()
+    geometry = v2.Compose(steps) if steps else v2.Identity()
+    return Augmentation(geometry, v2.RandomPhotometricDistort(p=0.5) if photometric else v2.Identity())
 
 
 class DetectorInput(nn.Module):
