@@ -1,6 +1,9 @@
 """Detectors with learned queries: the DETR of the papers that DETRDistill is measured on."""
 
-from detrdistill.catalog.entries import Family, FamilyName, ResNet, Size
+from detrdistill.catalog.entries import Family, FamilyName, MobileNetV2, ResNet, Size
+
+_RESNET_50 = ResNet(stem=64, stages=(256, 512, 1024, 2048), blocks=(3, 4, 6, 3), bottleneck=True)
+_RESNET_101 = ResNet(stem=64, stages=(256, 512, 1024, 2048), blocks=(3, 4, 23, 3), bottleneck=True)
 
 CLASSIC: dict[FamilyName, Family] = {
     "deformable-detr": Family(
@@ -29,8 +32,59 @@ CLASSIC: dict[FamilyName, Family] = {
             ),
             "r50": Size(
                 description="ResNet-50, the student of DETRDistill's Table 3",
-                backbone=ResNet(stem=64, stages=(256, 512, 1024, 2048), blocks=(3, 4, 6, 3), bottleneck=True),
+                backbone=_RESNET_50,
                 width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+            "r101": Size(
+                description="ResNet-101, the teacher of DETRDistill's tables",
+                backbone=_RESNET_101,
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+            "mobilenetv2": Size(
+                description="MobileNetV2, the student of DETRDistill's Table 10",
+                backbone=MobileNetV2(),
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+        },
+    ),
+    "adamixer": Family(
+        title="AdaMixer",
+        paper="arXiv 2203.16507",
+        licence="MIT",
+        model_type="adamixer",
+        scores="sigmoid",
+        normalised=True,
+        class_tensors=r"class_head\.output\.(weight|bias)$",
+        classification="focal",
+        detections_per_image=100,
+        neck_strides=(4, 8, 16, 32),
+        memory_strides=(4, 8, 16, 32),
+        neck_is_query_wide=True,
+        sizes={
+            "nano": Size(
+                description="1 M parameters; small images on a CPU",
+                backbone=ResNet(stem=24, stages=(24, 48, 96, 160), blocks=(1, 1, 1, 1)),
+                width=64, ffn=128, heads=4, decoder_layers=3, queries=50, points=(8, 16),
+            ),
+            "mobilenetv2": Size(
+                description="MobileNetV2, the student of DETRDistill's Table 10",
+                backbone=MobileNetV2(),
+                width=256, ffn=2048, decoder_layers=6, queries=100,
+            ),
+            "r18": Size(
+                description="ResNet-18, the student of DETRDistill's Table 10",
+                backbone=ResNet(stem=64, stages=(64, 128, 256, 512), blocks=(2, 2, 2, 2)),
+                width=256, ffn=2048, decoder_layers=6, queries=100,
+            ),
+            "r50": Size(
+                description="ResNet-50, the student of DETRDistill's Table 3",
+                backbone=_RESNET_50,
+                width=256, ffn=2048, decoder_layers=6, queries=100,
+            ),
+            "r101": Size(
+                description="ResNet-101, the teacher of DETRDistill's tables",
+                backbone=_RESNET_101,
+                width=256, ffn=2048, decoder_layers=6, queries=100,
             ),
         },
     ),

@@ -6,6 +6,7 @@ from typing import Literal
 
 FamilyName = Literal[
     "deformable-detr",
+    "adamixer",
     "rt-detr",
     "rt-detr-v2",
     "deimv2",
@@ -29,6 +30,14 @@ class ResNet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MobileNetV2:
+    """MobileNetV2 of the library timm, which loading the detector then needs."""
+
+    percent: int = 100
+    """Width multiplier: 50, 100, 110, 120 or 140."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HGNetV2:
     """The trunk of the D-FINE lineage; widths are channels."""
 
@@ -37,7 +46,7 @@ class HGNetV2:
     blocks: tuple[int, ...]
 
 
-Backbone = ResNet | HGNetV2
+Backbone = ResNet | MobileNetV2 | HGNetV2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,8 @@ class Size:
     queries: int
     denoising: int = 100
     """Denoising queries in training (families that have them); more train better and slower."""
+    points: tuple[int, int] = (32, 128)
+    """Sampled and mixed points of each query (AdaMixer's P_in and P_out)."""
     expansion: float = 1.0
     """Hidden width of the encoder's convolution blocks as a fraction of `width` (hybrid encoders)."""
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
+from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
@@ -42,6 +43,8 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
         match architecture.family:
             case "deformable-detr":
                 model = new_deformable(size, labels)
+            case "adamixer":
+                model = new_adamixer(size, labels)
             case "rt-detr":
                 model = new_rt_detr(size, labels)
             case "rt-detr-v2":
@@ -68,6 +71,8 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     match family:
         case "deformable-detr":
             return DeformableDetr(model, preprocessing)
+        case "adamixer":
+            return AdaMixer(model, preprocessing)
         case "rt-detr":
             return RTDetr(model, preprocessing)
         case "rt-detr-v2":

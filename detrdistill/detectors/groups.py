@@ -21,13 +21,14 @@ def attention_within_groups(decoder: nn.Module, sizes: Sequence[int]) -> Iterato
     def grouped(attention: nn.Module) -> Any:
         ungrouped = attention.forward
 
-        def forward(hidden_states: Tensor, attention_mask: Tensor | None = None, **rest: Any) -> tuple[Tensor, None]:
+        def forward(hidden_states: Tensor, **rest: Any) -> tuple[Tensor, None]:
+            masked = {"attention_mask": rest.pop("attention_mask")} if "attention_mask" in rest else {}
             per_query = {name: value.split(list(sizes), dim=1) for name, value in rest.items() if _is_per_query(value)}
             parts = []
             for index, hidden in enumerate(hidden_states.split(list(sizes), dim=1)):
                 own = {name: parts_of[index] for name, parts_of in per_query.items()}
-                mask = attention_mask if index == 0 else None
-                parts.append(ungrouped(hidden_states=hidden, attention_mask=mask, **(rest | own))[0])
+                mask = masked if index == 0 else dict.fromkeys(masked)
+                parts.append(ungrouped(hidden_states=hidden, **mask, **(rest | own))[0])
             return torch.cat(parts, dim=1), None
 
         return forward

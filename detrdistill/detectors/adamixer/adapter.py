@@ -1,0 +1,69 @@
+"""AdaMixer behind the project's interface."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from detrdistill.catalog import Size
+from detrdistill.detectors.adamixer import AdaMixerConfig, AdaMixerForObjectDetection
+from detrdistill.detectors.backbones import classic_backbone
+from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.outputs import Targets
+
+
+class AdaMixer(Detector):
+    """AdaMixer: it has no encoder, so that the neck's maps are what the decoder samples."""
+
+    family = "adamixer"
+    processor_class = "DeformableDetrImageProcessor"
+
+    @property
+    def reference_size(self) -> int:
+        """Boxes."""
+        return 4
+
+    def run_model(self, pixels_BCHW: Tensor, targets: Sequence[Targets] | None) -> Any:
+        """Call the model."""
+        del targets
+        return self.model.model(pixels_BCHW)
+
+    def watch_neck(self, found: Callable[[tuple[Tensor, ...]], None]) -> RemovableHandle:
+        """All projected levels."""
+
+        def after_neck(_: nn.Module, __: tuple[Any, ...], features: list[Tensor]) -> None:
+            found(tuple(features))
+
+        return self.model.model.neck.register_forward_hook(after_neck)
+
+    def heads(self, decoding: Decoding) -> Heads:
+        """The decoder applies its heads itself."""
+        output = decoding.output
+        return Heads(
+            output.intermediate_logits.transpose(0, 1).float(),
+            output.intermediate_boxes.transpose(0, 1).float(),
+            output.intermediate_hidden_states.transpose(0, 1).float(),
+        )
+
+    def memory_maps(self, call: Mapping[str, Any], neck: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The neck's maps."""
+        del call
+        return neck
+
+
+def new_adamixer(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new AdaMixer."""
+    config = AdaMixerConfig(
+        backbone_config=classic_backbone(size.backbone, ("stage1", "stage2", "stage3", "stage4")),
+        num_queries=size.queries,
+        d_model=size.width,
+        decoder_layers=size.decoder_layers,
+        decoder_attention_heads=size.heads,
+        decoder_ffn_dim=size.ffn,
+        in_points=size.points[0],
+        out_points=size.points[1],
+        **labels,
+    )
+    return AdaMixerForObjectDetection(config)
