@@ -130,3 +130,8 @@ def layer_pairs(teacher_layers: int, student_layers: int) -> list[tuple[int, int
     if teacher_layers >= student_layers:
         return [(t, -(-(t + 1) * student_layers // teacher_layers) - 1) for t in range(teacher_layers)]
     return [(-(-(s + 1) * teacher_layers // student_layers) - 1, s) for s in range(student_layers)]
+
+
+def supervising_layers(teacher_layers: int, student_layers: int) -> list[int]:
+    """The one teacher layer for each student layer: the last of its group in `layer_pairs`."""
+    return list({student: teacher for teacher, student in layer_pairs(teacher_layers, student_layers)}.values())

@@ -15,9 +15,9 @@ Variant = Literal["official", "paper"]
 """`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see docs."""
 
 
-def _with_variant_defaults(values: Any, paper: dict[str, Any]) -> Any:
-    """Fill the defaults of the `paper` variant; those of `official` are the field defaults."""
-    return paper | values if isinstance(values, dict) and values.get("variant") == "paper" else values  # pyright: ignore
+def _with_variant_defaults(values: Any, variant: str, defaults: dict[str, Any]) -> Any:
+    """Fill the defaults of one variant; those of the other are the field defaults."""
+    return defaults | values if isinstance(values, dict) and values.get("variant") == variant else values  # pyright: ignore
 
 
 class MatchedLogits(BaseModel):
@@ -58,7 +58,9 @@ class MatchedLogits(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(values, {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0})
+        return _with_variant_defaults(
+            values, "paper", {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
+        )
 
 
 class TargetFeatures(BaseModel):
@@ -87,7 +89,7 @@ class TargetFeatures(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         return _with_variant_defaults(
-            values, {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5}
+            values, "paper", {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5}
         )
 
 
@@ -114,8 +116,51 @@ class QueryPrior(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         return _with_variant_defaults(
-            values, {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
+            values, "paper", {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
         )
 
 
-Method = Annotated[MatchedLogits | TargetFeatures | QueryPrior, Field(discriminator="kind")]
+class DistillationPoints(BaseModel):
+    """Imitation of the teacher's answers to shared queries, without any matching (KD-DETR, arXiv 2211.08071)."""
+
+    model_config = STRICT
+
+    kind: Literal["distillation_points"] = "distillation_points"
+    variant: Literal["paper", "recommended"] = "paper"
+    """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    general: int = Field(default=300, ge=0, le=1000)
+    """Queries drawn at random in every step; 0: none."""
+    specific: bool = True
+    """Also the teacher's own queries."""
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the divergence of class scores."""
+    l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes."""
+    giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU."""
+    class_form: Literal["softmax_kl", "binary"] = "softmax_kl"
+    """Between sigmoid scores: divergence of softmaxes over the class logits, or soft binary cross-entropy of each
+    class. Softmax scores decide it themselves. Recommended: binary."""
+    temperature: float = Field(default=10.0, gt=0)
+    """Divides the logits of `softmax_kl`, whose value is multiplied by its square."""
+    layers: Literal["teacher_last", "paired"] = "teacher_last"
+    """Teacher layer that each student layer imitates: always the last, as released, or its own. Recommended: paired."""
+    group: Literal["concat", "second_decoder_pass"] = "concat"
+    """How the points run through the student: beside its own queries in one decoder pass, or in a second one, as
+    released. Equal without dropout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        return _with_variant_defaults(values, "recommended", {"class_form": "binary", "layers": "paired"})
+
+    @model_validator(mode="after")
+    def _has_points(self) -> "DistillationPoints":
+        if self.general == 0 and not self.specific:
+            raise ValueError("there are no points: set general above 0, or specific to true")
+        return self
+
+
+Method = Annotated[MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints, Field(discriminator="kind")]

@@ -12,17 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from detrdistill.boxes import clamp_to_image, iou_and_giou, to_xyxy
-from detrdistill.errors import ConfigError
-from detrdistill.losses.classification import (
-    binary_entropy,
-    entropy,
-    soft_binary_cross_entropy,
-    soft_cross_entropy,
-)
+from detrdistill.catalog import Scores
 from detrdistill.losses.contrastive import ContrastiveHead
+from detrdistill.losses.divergence import check_scores, divergence, soft_targets
 from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, soft_bce_cost, soft_cross_entropy_cost
 from detrdistill.methods.method import DetectorShape, Method, Signals
-from detrdistill.outputs import DetectorOutput
 
 _EXCLUDED = 1e6
 """Cost that no pair of real queries reaches."""
@@ -63,13 +57,9 @@ class MatchedLogits(Method):
         contrastive_temperature: float = 0.07,
     ):
         super().__init__()
-        self.scores = student.scores
-        if class_weight > 0 and (teacher.scores, student.scores) == ("sigmoid", "softmax"):
-            raise ConfigError(
-                "The teacher scores each class by itself, which is no distribution over the student's classes and "
-                "'no object'.",
-                hint="Set class_weight to 0 to distil boxes only, or choose a student with sigmoid scores.",
-            )
+        self.scores: Scores = student.scores
+        if class_weight > 0:
+            check_scores(teacher.scores, student.scores)
         pairs = layer_pairs(teacher.layers, student.layers)
         if layers == "last":
             pairs = pairs[-1:]
@@ -107,7 +97,8 @@ class MatchedLogits(Method):
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
         with torch.no_grad():
-            probability_LBTC = self._aims(signals.teacher)[self.teacher_layers]
+            teacher_logits_LBTC = signals.teacher.logits_LBQC[self.teacher_layers]
+            probability_LBTC = soft_targets(teacher_logits_LBTC, signals.teacher.scores, self.scores)
             teacher_boxes_LBT4 = signals.teacher.boxes_LBQ4[self.teacher_layers]
             if self.clamp_teacher_boxes:
                 teacher_boxes_LBT4 = clamp_to_image(teacher_boxes_LBT4)
@@ -126,7 +117,7 @@ class MatchedLogits(Method):
         if self.class_weight > 0:
             student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
             teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
-            terms["classification"] = (weight_P * self._class_loss(student_PC, teacher_PC)).sum()
+            terms["classification"] = (weight_P * divergence(student_PC, teacher_PC, self.scores)).sum()
         if negatives is not None:
             terms = {name: self.positive_weight * term for name, term in terms.items()}
             weight_P = self.negative_weight * self._pair_weights(negatives, probability_LBTC)
@@ -136,22 +127,10 @@ class MatchedLogits(Method):
             terms["contrastive"] = self._contrastive(signals, positives)
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
-    def _aims(self, teacher: DetectorOutput) -> Tensor:
-        """Probabilities the student's scores aim at; with softmax scores the column 'no object' among them."""
-        if self.scores == "softmax":
-            return teacher.logits_LBQC.softmax(-1)
-        return teacher.probability
-
     def _class_cost(self, logits_LBQC: Tensor, probability_LBTC: Tensor) -> Tensor:
         if self.scores == "softmax":
             return soft_cross_entropy_cost(logits_LBQC, probability_LBTC)
         return soft_bce_cost(logits_LBQC, probability_LBTC)
-
-    def _class_loss(self, logits_PC: Tensor, probability_PC: Tensor) -> Tensor:
-        """Soft cross-entropy of each pair above its floor."""
-        if self.scores == "softmax":
-            return soft_cross_entropy(logits_PC, probability_PC) - entropy(probability_PC)
-        return soft_binary_cross_entropy(logits_PC, probability_PC) - binary_entropy(probability_PC)
 
     @torch.no_grad()
     def _match(

@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+from detrdistill.errors import ConfigError
 from detrdistill.losses.classification import binary_entropy
 from detrdistill.methods.matched_logits import MatchedLogits
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
@@ -154,6 +157,27 @@ def test_the_contrastive_term_trains_its_head_and_the_student_only():
     assert student_hidden.grad is not None
     assert student_hidden.grad.abs().sum() > 0
     assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_softmax_scores_are_compared_with_no_object_among_the_classes():
+    """KL of (0.7, 0.2, 0.1) to (0.5, 0.25, 0.25); the student's second query agrees with the teacher's first."""
+    rows = torch.tensor([[0.5, 0.25, 0.25], [0.7, 0.2, 0.1]]).log()
+    teacher = output_of(rows[1:], [[0.5, 0.5, 0.2, 0.2]], scores="softmax")
+    student = output_of(rows, [[0.5, 0.5, 0.2, 0.2]] * 2, scores="softmax")
+    assert terms_of(student, teacher)["classification"] == pytest.approx(0, abs=1e-6)
+    student = output_of(rows[:1], [[0.5, 0.5, 0.2, 0.2]], scores="softmax")
+    kl = 0.7 * math.log(1.4) + 0.2 * math.log(0.8) + 0.1 * math.log(0.4)
+    assert terms_of(student, teacher)["classification"] == pytest.approx(kl, abs=1e-6)
+
+
+def test_a_sigmoid_teacher_gives_a_softmax_student_boxes_only():
+    teacher = output_of([[0.0]], [[0.5, 0.5, 0.2, 0.2]])
+    student = output_of([[0.0, 0.0]], [[0.5, 0.5, 0.2, 0.3]], scores="softmax")
+    with pytest.raises(ConfigError, match="class_weight"):
+        method_for(student, teacher)
+    terms = terms_of(student, teacher, class_weight=0.0)
+    assert set(terms) == {"l1", "giou"}
+    assert terms["l1"] == pytest.approx(0.1, abs=1e-6)
 
 
 def test_every_term_has_a_weight():
