@@ -44,7 +44,18 @@ class MatchedLogits(BaseModel):
     negative_pool: Literal["all", "remaining"] = "all"
     """Student queries the negatives may match: all, or those the positives left; needs `split`."""
     pair_weight: Literal["none", "teacher_confidence"] = "none"
-    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i), normalised by their sum."""
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i)."""
+    normaliser: Literal["pairs", "targets"] = "pairs"
+    """Divide the terms by the sum of the pairs' weights, or by the number of ground-truth boxes in the batch."""
+    selection: Literal["all", "near_targets"] = "all"
+    """Teacher queries to match: all, or those that the ground truth is assigned to and, of the others, those near it
+    (QSKD, arXiv 2409.06443)."""
+    selection_giou: float = Field(default=0.0, ge=-1, lt=1)
+    """Of `near_targets`: an unassigned query is near where its best GIoU with any ground truth is above this."""
+    top_queries: int | None = Field(default=None, ge=1)
+    """Match only so many teacher queries, those with the highest class scores; null: no limit."""
+    score_floor: float = Field(default=0.0, ge=0, lt=1)
+    """Match only teacher queries whose highest class score reaches this."""
     layers: Literal["all", "last"] = "all"
     """Distil at every decoder layer, or only at the last."""
     layer_reduction: Literal["sum", "mean"] = "sum"
