@@ -15,9 +15,9 @@ Variant = Literal["official", "paper"]
 """`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see docs."""
 
 
-def _with_variant_defaults(values: Any, variant: str, defaults: dict[str, Any]) -> Any:
-    """Fill the defaults of one variant; those of the other are the field defaults."""
-    return defaults | values if isinstance(values, dict) and values.get("variant") == variant else values  # pyright: ignore
+def _with_defaults(values: Any, field: str, value: str, defaults: dict[str, Any]) -> Any:
+    """Fill the defaults that belong to one value of a field; those of its default are the field defaults."""
+    return defaults | values if isinstance(values, dict) and values.get(field) == value else values  # pyright: ignore
 
 
 class MatchedLogits(BaseModel):
@@ -69,8 +69,8 @@ class MatchedLogits(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(
-            values, "paper", {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
+        return _with_defaults(
+            values, "variant", "paper", {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
         )
 
 
@@ -85,23 +85,30 @@ class TargetFeatures(BaseModel):
     """Coefficient of the whole component (lambda 2)."""
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
-    mask: Literal["cosine_sum", "dot_product", "none"] = "cosine_sum"
-    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. `none`: FitNet."""
+    mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
+    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
+    the method `feature_maps`."""
     queries: int | None = Field(default=100, ge=1)
     """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
+    dedupe: bool = False
+    """Take each query at most once, by its best class; as released, once for each of its classes that scores high."""
     gamma: float | None = Field(default=None, ge=0, le=1)
     """Quality q = c^gamma IoU^(1-gamma); null: c IoU, as released. Paper: 0.5."""
+    quality_iou: Literal["max_any", "same_class", "matched"] = "max_any"
+    """IoU of a query in its quality: with any ground truth, as released; with any of its class; or with the one the
+    teacher's matching gives it, zero without one."""
     floor: float = Field(default=0.01, gt=0)
     """Smallest value of the cosine mask before it is divided by its maximum."""
     layers: Literal["all", "last"] = "all"
     """Teacher decoder layers whose queries build masks."""
+    mask_padding: bool = False
+    """Leave padding out of mask and mean. Paper: true."""
 
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(
-            values, "paper", {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5}
-        )
+        paper = {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5, "mask_padding": True}
+        return _with_defaults(values, "variant", "paper", paper)
 
 
 class QueryPrior(BaseModel):
@@ -126,8 +133,8 @@ class QueryPrior(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(
-            values, "paper", {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
+        return _with_defaults(
+            values, "variant", "paper", {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
         )
 
 
@@ -165,7 +172,7 @@ class DistillationPoints(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(values, "recommended", {"class_form": "binary", "layers": "paired"})
+        return _with_defaults(values, "variant", "recommended", {"class_form": "binary", "layers": "paired"})
 
     @model_validator(mode="after")
     def _has_points(self) -> "DistillationPoints":
@@ -174,4 +181,44 @@ class DistillationPoints(BaseModel):
         return self
 
 
-Method = Annotated[MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints, Field(discriminator="kind")]
+class FeatureMaps(BaseModel):
+    """Imitation of whole feature maps: FitNet (arXiv 1412.6550) or MGD (arXiv 2205.01529), to compare with."""
+
+    model_config = STRICT
+
+    kind: Literal["feature_maps"] = "feature_maps"
+    form: Literal["fitnet", "mgd"] = "fitnet"
+    """`fitnet`: mean squared error. `mgd`: squared error, summed, of what a small network makes of the student's map
+    with most of its cells hidden."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
+    source: Literal["neck", "memory"] = "neck"
+    """Features before the transformer encoder, or what the decoder attends to."""
+    mask_ratio: float = Field(default=0.65, ge=0, lt=1)
+    """Of `mgd`: share of the cells that are hidden."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, values: Any) -> Any:
+        return _with_defaults(values, "form", "mgd", {"weight": 2e-5})
+
+
+class ForegroundMemory(BaseModel):
+    """Imitation of what the decoder attends to, inside and outside of the ground truth apart (CLoCKDistill, arXiv
+    2502.10683). Its weights are those a reimplementation names."""
+
+    model_config = STRICT
+
+    kind: Literal["foreground_memory"] = "foreground_memory"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    foreground_weight: float = Field(default=5e-5, ge=0)
+    """alpha: weight of the cells inside ground truth, where each object counts the same."""
+    background_weight: float = Field(default=1e-7, ge=0)
+    """beta: weight of the mean over all other cells."""
+
+
+Method = Annotated[
+    MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints | FeatureMaps | ForegroundMemory,
+    Field(discriminator="kind"),
+]

@@ -135,13 +135,13 @@ def _check_teacher(request: JobCreate, teacher: Checkpoint | None, dataset: Data
     except CheckpointError as error:
         raise from_core(error, "/teacher_id") from error
     for index, method in enumerate(config.methods):
-        neck_masked = isinstance(method, TargetFeatures) and method.source == "neck" and method.mask != "none"
+        neck_masked = isinstance(method, TargetFeatures) and method.source == "neck"
         if neck_masked and not CATALOG[_family(teacher)].neck_is_query_wide:
             raise ApiError(
                 f"The neck features of a {teacher.family} teacher are not as wide as its queries, so that no mask can "
                 "be computed.",
                 pointer=f"/config/methods/{index}/source",
-                hint='Use source "memory", or mask "none".',
+                hint='Use source "memory", or the method feature_maps, which needs no mask.',
                 code="config_invalid",
             )
 

@@ -30,14 +30,23 @@ def output_of(
     hidden: Tensor | None = None,
     neck: tuple[Tensor, ...] = (),
     scores: Scores = "sigmoid",
+    real_BHW: Tensor | None = None,
 ) -> DetectorOutput:
     """One image, one layer unless the tensors say otherwise."""
     logits_LBQC, boxes_LBQ4 = (_with_axes(torch.as_tensor(value, dtype=torch.float32)) for value in (logits, boxes))
     if hidden is None:
         hidden = torch.zeros(*logits_LBQC.shape[:3], 2)
     hidden_LBQD = _with_axes(hidden)
-    queries = Queries(hidden_LBQD[0])
-    return DetectorOutput(logits_LBQC, boxes_LBQ4, hidden_LBQD, queries, scores=scores, neck=neck, memory=neck)
+    return DetectorOutput(
+        logits_LBQC,
+        boxes_LBQ4,
+        hidden_LBQD,
+        Queries(hidden_LBQD[0]),
+        scores=scores,
+        neck=neck,
+        memory=neck,
+        real_BHW=real_BHW,
+    )
 
 
 def targets_of(labels: Sequence[int], boxes: Sequence[Sequence[float]]) -> Targets:

@@ -29,7 +29,16 @@ def test_teacher_as_student_gives_the_same_answer_to_every_point(family: str, gr
     assert terms == pytest.approx(dict.fromkeys(terms, 0), abs=1e-3)
 
 
-@pytest.mark.parametrize("methods", [[POINTS]])
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [POINTS],
+        [{"kind": "feature_maps", "source": "memory"}, {"kind": "foreground_memory"}],
+        [{"kind": "feature_maps", "form": "mgd", "source": "memory"}],
+        [{"kind": "matched_logits", "selection": "near_targets", "contrastive_weight": 0, "normaliser": "targets"}],
+    ],
+    ids=["points", "features", "masked features", "near targets"],
+)
 @pytest.mark.parametrize("family", sorted(TINY))
 def test_gradients_reach_the_student_and_the_projections_only(family: str, methods: list[dict[str, object]]):
     """T18, with a teacher of another family and width."""
