@@ -80,6 +80,18 @@ def pad_targets(targets: Sequence[Targets]) -> tuple[Tensor, Tensor]:
     return labels_BN, boxes_BN4
 
 
+def overlaps(boxes_LBQ4: Tensor, targets: Sequence[Targets]) -> tuple[Tensor, Tensor]:
+    """IoU and GIoU of every box with every target of its image: `[L, B, Q, N + 1]`.
+
+    Images are padded to one more target than any has; with padding, IoU is 0 and GIoU is -1, less than with any target.
+    """
+    boxes_BN4 = torch.nn.functional.pad(pad_targets(targets)[1], (0, 0, 0, 1))
+    iou_LBQN, giou_LBQN = pairwise_iou_and_giou(boxes_LBQ4, boxes_BN4)
+    lengths_B1 = torch.tensor([[len(target.labels_N)] for target in targets], device=boxes_BN4.device)
+    padding_B1N = (torch.arange(boxes_BN4.shape[1], device=boxes_BN4.device) >= lengths_B1)[:, None]
+    return iou_LBQN.masked_fill(padding_B1N, 0.0), giou_LBQN.masked_fill(padding_B1N, -1.0)
+
+
 def box_cost(boxes_LBQ4: Tensor, boxes_BN4: Tensor, *, l1: float, giou: float) -> Tensor:
     """`l1 * |b - b'|_1 - giou * GIoU(b, b')` of every query and target: `[L, B, Q, N]`.
 
@@ -130,3 +142,8 @@ def layer_pairs(teacher_layers: int, student_layers: int) -> list[tuple[int, int
     if teacher_layers >= student_layers:
         return [(t, -(-(t + 1) * student_layers // teacher_layers) - 1) for t in range(teacher_layers)]
     return [(-(-(s + 1) * teacher_layers // student_layers) - 1, s) for s in range(student_layers)]
+
+
+def supervising_layers(teacher_layers: int, student_layers: int) -> list[int]:
+    """The one teacher layer for each student layer: the last of its group in `layer_pairs`."""
+    return list({student: teacher for teacher, student in layer_pairs(teacher_layers, student_layers)}.values())

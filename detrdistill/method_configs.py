@@ -15,9 +15,9 @@ Variant = Literal["official", "paper"]
 """`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see docs."""
 
 
-def _with_variant_defaults(values: Any, paper: dict[str, Any]) -> Any:
-    """Fill the defaults of the `paper` variant; those of `official` are the field defaults."""
-    return paper | values if isinstance(values, dict) and values.get("variant") == "paper" else values  # pyright: ignore
+def _with_defaults(values: Any, field: str, value: str, defaults: dict[str, Any]) -> Any:
+    """Fill the defaults that belong to one value of a field; those of its default are the field defaults."""
+    return defaults | values if isinstance(values, dict) and values.get(field) == value else values  # pyright: ignore
 
 
 class MatchedLogits(BaseModel):
@@ -44,7 +44,18 @@ class MatchedLogits(BaseModel):
     negative_pool: Literal["all", "remaining"] = "all"
     """Student queries the negatives may match: all, or those the positives left; needs `split`."""
     pair_weight: Literal["none", "teacher_confidence"] = "none"
-    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i), normalised by their sum."""
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i)."""
+    normaliser: Literal["pairs", "targets"] = "pairs"
+    """Divide the terms by the sum of the pairs' weights, or by the number of ground-truth boxes in the batch."""
+    selection: Literal["all", "near_targets"] = "all"
+    """Teacher queries to match: all, or those that the ground truth is assigned to and, of the others, those near it
+    (QSKD, arXiv 2409.06443)."""
+    selection_giou: float = Field(default=0.0, ge=-1, lt=1)
+    """Of `near_targets`: an unassigned query is near where its best GIoU with any ground truth is above this."""
+    top_queries: int | None = Field(default=None, ge=1)
+    """Match only so many teacher queries, those with the highest class scores; null: no limit."""
+    score_floor: float = Field(default=0.0, ge=0, lt=1)
+    """Match only teacher queries whose highest class score reaches this."""
     layers: Literal["all", "last"] = "all"
     """Distil at every decoder layer, or only at the last."""
     layer_reduction: Literal["sum", "mean"] = "sum"
@@ -58,7 +69,9 @@ class MatchedLogits(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(values, {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0})
+        return _with_defaults(
+            values, "variant", "paper", {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
+        )
 
 
 class TargetFeatures(BaseModel):
@@ -72,23 +85,30 @@ class TargetFeatures(BaseModel):
     """Coefficient of the whole component (lambda 2)."""
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
-    mask: Literal["cosine_sum", "dot_product", "none"] = "cosine_sum"
-    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. `none`: FitNet."""
+    mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
+    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
+    the method `feature_maps`."""
     queries: int | None = Field(default=100, ge=1)
     """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
+    dedupe: bool = False
+    """Take each query at most once, by its best class; as released, once for each of its classes that scores high."""
     gamma: float | None = Field(default=None, ge=0, le=1)
     """Quality q = c^gamma IoU^(1-gamma); null: c IoU, as released. Paper: 0.5."""
+    quality_iou: Literal["max_any", "same_class", "matched"] = "max_any"
+    """IoU of a query in its quality: with any ground truth, as released; with any of its class; or with the one the
+    teacher's matching gives it, zero without one."""
     floor: float = Field(default=0.01, gt=0)
     """Smallest value of the cosine mask before it is divided by its maximum."""
     layers: Literal["all", "last"] = "all"
     """Teacher decoder layers whose queries build masks."""
+    mask_padding: bool = False
+    """Leave padding out of mask and mean. Paper: true."""
 
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(
-            values, {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5}
-        )
+        paper = {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5, "mask_padding": True}
+        return _with_defaults(values, "variant", "paper", paper)
 
 
 class QueryPrior(BaseModel):
@@ -113,9 +133,92 @@ class QueryPrior(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_variant_defaults(
-            values, {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
+        return _with_defaults(
+            values, "variant", "paper", {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
         )
 
 
-Method = Annotated[MatchedLogits | TargetFeatures | QueryPrior, Field(discriminator="kind")]
+class DistillationPoints(BaseModel):
+    """Imitation of the teacher's answers to shared queries, without any matching (KD-DETR, arXiv 2211.08071)."""
+
+    model_config = STRICT
+
+    kind: Literal["distillation_points"] = "distillation_points"
+    variant: Literal["paper", "recommended"] = "paper"
+    """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    general: int = Field(default=300, ge=0, le=1000)
+    """Queries drawn at random in every step; 0: none."""
+    specific: bool = True
+    """Also the teacher's own queries."""
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the divergence of class scores."""
+    l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes."""
+    giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU."""
+    class_form: Literal["softmax_kl", "binary"] = "softmax_kl"
+    """Between sigmoid scores: divergence of softmaxes over the class logits, or soft binary cross-entropy of each
+    class. Softmax scores decide it themselves. Recommended: binary."""
+    temperature: float = Field(default=10.0, gt=0)
+    """Divides the logits of `softmax_kl`, whose value is multiplied by its square."""
+    layers: Literal["teacher_last", "paired"] = "teacher_last"
+    """Teacher layer that each student layer imitates: always the last, as released, or its own. Recommended: paired."""
+    group: Literal["concat", "second_decoder_pass"] = "concat"
+    """How the points run through the student: beside its own queries in one decoder pass, or in a second one, as
+    released. Equal without dropout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        return _with_defaults(values, "variant", "recommended", {"class_form": "binary", "layers": "paired"})
+
+    @model_validator(mode="after")
+    def _has_points(self) -> "DistillationPoints":
+        if self.general == 0 and not self.specific:
+            raise ValueError("there are no points: set general above 0, or specific to true")
+        return self
+
+
+class FeatureMaps(BaseModel):
+    """Imitation of whole feature maps: FitNet (arXiv 1412.6550) or MGD (arXiv 2205.01529), to compare with."""
+
+    model_config = STRICT
+
+    kind: Literal["feature_maps"] = "feature_maps"
+    form: Literal["fitnet", "mgd"] = "fitnet"
+    """`fitnet`: mean squared error. `mgd`: squared error, summed, of what a small network makes of the student's map
+    with most of its cells hidden."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
+    source: Literal["neck", "memory"] = "neck"
+    """Features before the transformer encoder, or what the decoder attends to."""
+    mask_ratio: float = Field(default=0.65, ge=0, lt=1)
+    """Of `mgd`: share of the cells that are hidden."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, values: Any) -> Any:
+        return _with_defaults(values, "form", "mgd", {"weight": 2e-5})
+
+
+class ForegroundMemory(BaseModel):
+    """Imitation of what the decoder attends to, inside and outside of the ground truth apart (CLoCKDistill, arXiv
+    2502.10683). Its weights are those a reimplementation names."""
+
+    model_config = STRICT
+
+    kind: Literal["foreground_memory"] = "foreground_memory"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    foreground_weight: float = Field(default=5e-5, ge=0)
+    """alpha: weight of the cells inside ground truth, where each object counts the same."""
+    background_weight: float = Field(default=1e-7, ge=0)
+    """beta: weight of the mean over all other cells."""
+
+
+Method = Annotated[
+    MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints | FeatureMaps | ForegroundMemory,
+    Field(discriminator="kind"),
+]

@@ -85,6 +85,8 @@ class DetectorOutput:
     """Feature maps before the transformer encoder, `feature_BDHW` per level."""
     memory: tuple[Tensor, ...] = ()
     """Feature maps the decoder attends to, `feature_BDHW` per level."""
+    real_BHW: Tensor | None = None
+    """True at pixels of the image, False at padding; None where nothing is padded."""
     initial: Prediction | None = None
     """The first layer's prediction before distribution refinement (D-FINE lineage): supervised, not distilled."""
     proposals: Prediction | None = None

@@ -4,9 +4,19 @@ The engine builds the same methods from what it measures of the loaded detectors
 too; this is what is known from the names of the families alone.
 """
 
+from typing import Literal, assert_never
+
 from detrdistill.catalog import CATALOG, Family, FamilyName
-from detrdistill.config import Criterion, DistillConfig, MatchedLogits, TargetFeatures
+from detrdistill.config import Criterion, DistillConfig
 from detrdistill.errors import ConfigError
+from detrdistill.method_configs import (
+    DistillationPoints,
+    FeatureMaps,
+    ForegroundMemory,
+    MatchedLogits,
+    QueryPrior,
+    TargetFeatures,
+)
 
 
 def check_pair(config: DistillConfig, teacher: FamilyName, student: FamilyName) -> None:
@@ -16,15 +26,23 @@ def check_pair(config: DistillConfig, teacher: FamilyName, student: FamilyName) 
         ConfigError: with the reason, a pointer below `/config`, and what to do instead.
     """
     check_criterion(config.criterion, student)
+    families = CATALOG[teacher], CATALOG[student]
     for index, method in enumerate(config.methods):
         pointer = f"/config/methods/{index}"
         match method:
-            case MatchedLogits():
-                _check_scores(method.class_weight, CATALOG[teacher], CATALOG[student], f"{pointer}/class_weight")
+            case MatchedLogits() | DistillationPoints():
+                _check_scores(method.class_weight, *families, f"{pointer}/class_weight")
             case TargetFeatures():
-                _check_features(method, CATALOG[teacher], CATALOG[student], f"{pointer}/source")
-            case _:
+                _check_masks(method, families[0], f"{pointer}/source")
+                _check_strides(method.source, *families, f"{pointer}/source")
+            case FeatureMaps():
+                _check_strides(method.source, *families, f"{pointer}/source")
+            case ForegroundMemory():
+                _check_strides("memory", *families, pointer)
+            case QueryPrior():
                 pass
+            case _:
+                assert_never(method)
 
 
 def check_criterion(criterion: Criterion, student: FamilyName) -> None:
@@ -54,22 +72,26 @@ def _check_scores(class_weight: float, teacher: Family, student: Family, pointer
         )
 
 
-def _check_features(method: TargetFeatures, teacher: Family, student: Family, pointer: str) -> None:
-    if method.source == "neck" and method.mask != "none" and not teacher.neck_is_query_wide:
+def _check_masks(method: TargetFeatures, teacher: Family, pointer: str) -> None:
+    if method.source == "neck" and not teacher.neck_is_query_wide:
         raise ConfigError(
             f"The neck features of a {teacher.title} teacher are not as wide as its queries, so that no mask can be "
             "computed.",
-            hint='Use source "memory", or mask "none".',
+            hint='Use source "memory", or the method feature_maps, which needs no mask.',
             pointer=pointer,
         )
-    if method.source == "neck":
-        strides = teacher.neck_strides, student.neck_strides
-    else:
-        strides = teacher.memory_strides, student.memory_strides
+
+
+def _check_strides(source: Literal["neck", "memory"], teacher: Family, student: Family, pointer: str) -> None:
+    strides = (
+        (teacher.neck_strides, student.neck_strides)
+        if source == "neck"
+        else (teacher.memory_strides, student.memory_strides)
+    )
     if not set(strides[0]) & set(strides[1]):
         raise ConfigError(
-            f"A {teacher.title} teacher has {method.source} features at the strides {strides[0]}, a {student.title} "
-            f"student at {strides[1]}: no level is shared.",
-            hint="Choose the other source, or leave this method out.",
+            f"A {teacher.title} teacher has {source} features at the strides {strides[0]}, a {student.title} student "
+            f"at {strides[1]}: no level is shared.",
+            hint="Choose another source of features, or leave this method out.",
             pointer=pointer,
         )

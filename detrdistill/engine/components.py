@@ -10,6 +10,9 @@ from detrdistill import method_configs as configs
 from detrdistill.config import Criterion
 from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
+from detrdistill.methods.distillation_points import DistillationPoints
+from detrdistill.methods.feature_maps import FeatureMaps
+from detrdistill.methods.foreground_memory import ForegroundMemory
 from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.methods.method import DetectorShape, Method
 from detrdistill.methods.query_prior import QueryPrior
@@ -57,6 +60,12 @@ def _build_method(
             return TargetFeatures(teacher, student, **knobs)
         case configs.QueryPrior():
             return QueryPrior(teacher, student, criterion, **knobs)
+        case configs.DistillationPoints():
+            return DistillationPoints(teacher, student, **knobs)
+        case configs.FeatureMaps():
+            return FeatureMaps(teacher, student, **knobs)
+        case configs.ForegroundMemory():
+            return ForegroundMemory(teacher, student, **knobs)
         case _:
             assert_never(config)
 

@@ -2,27 +2,31 @@
 
 Teacher and student predictions are unordered sets, so each pair is found by an assignment, layer by layer. The
 `official` form matches all queries at once; the `paper` form matches the teacher's positives (those the ground
-truth is assigned to) fully and its negatives by boxes only.
+truth is assigned to) fully and its negatives by boxes only. Most teacher queries are plain background: the selection
+`near_targets` keeps the positives and the hard negatives, as QSKD does (arXiv 2409.06443).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from detrdistill.boxes import clamp_to_image, iou_and_giou, to_xyxy
-from detrdistill.errors import ConfigError
-from detrdistill.losses.classification import (
-    binary_entropy,
-    entropy,
-    soft_binary_cross_entropy,
-    soft_cross_entropy,
-)
+from detrdistill.catalog import Scores
 from detrdistill.losses.contrastive import ContrastiveHead
-from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, soft_bce_cost, soft_cross_entropy_cost
+from detrdistill.losses.divergence import check_scores, divergence, soft_targets
+from detrdistill.matching import (
+    Assignment,
+    assign,
+    box_cost,
+    layer_pairs,
+    overlaps,
+    soft_bce_cost,
+    soft_cross_entropy_cost,
+)
 from detrdistill.methods.method import DetectorShape, Method, Signals
-from detrdistill.outputs import DetectorOutput
+from detrdistill.outputs import Targets
 
 _EXCLUDED = 1e6
 """Cost that no pair of real queries reaches."""
@@ -31,7 +35,7 @@ _EXCLUDED = 1e6
 class MatchedLogits(Method):
     """Distil class scores and boxes of matched queries.
 
-    Per student layer k and its teacher layers: assign teacher queries to student queries by
+    Per student layer k and its teacher layers: assign the selected teacher queries to student queries by
     `class_weight * softBCE + l1_weight * L1 - giou_weight * GIoU`, then average the same terms (1 - GIoU in place
     of -GIoU) over the pairs. Layers are summed. A student with softmax scores is given soft cross-entropy over its
     classes and 'no object' in place of soft BCE; only a teacher with softmax scores can give it.
@@ -57,19 +61,20 @@ class MatchedLogits(Method):
         negative_pool: Literal["all", "remaining"] = "all",
         pair_weight: Literal["none", "teacher_confidence"] = "none",
         layers: Literal["all", "last"] = "all",
+        normaliser: Literal["pairs", "targets"] = "pairs",
+        selection: Literal["all", "near_targets"] = "all",
+        selection_giou: float = 0.0,
+        top_queries: int | None = None,
+        score_floor: float = 0.0,
         layer_reduction: Literal["sum", "mean"] = "sum",
         clamp_teacher_boxes: bool = True,
         contrastive_weight: float = 0.0,
         contrastive_temperature: float = 0.07,
     ):
         super().__init__()
-        self.scores = student.scores
-        if class_weight > 0 and (teacher.scores, student.scores) == ("sigmoid", "softmax"):
-            raise ConfigError(
-                "The teacher scores each class by itself, which is no distribution over the student's classes and "
-                "'no object'.",
-                hint="Set class_weight to 0 to distil boxes only, or choose a student with sigmoid scores.",
-            )
+        self.scores: Scores = student.scores
+        if class_weight > 0:
+            check_scores(teacher.scores, student.scores)
         pairs = layer_pairs(teacher.layers, student.layers)
         if layers == "last":
             pairs = pairs[-1:]
@@ -86,6 +91,11 @@ class MatchedLogits(Method):
         self.negative_weight = negative_weight
         self.negative_pool = negative_pool
         self.pair_weight = pair_weight
+        self.normaliser = normaliser
+        self.selection = selection
+        self.selection_giou = selection_giou
+        self.top_queries = top_queries
+        self.score_floor = score_floor
         self.clamp_teacher_boxes = clamp_teacher_boxes
         self.contrastive_weight = contrastive_weight
         self.contrast: nn.Module | None = None
@@ -107,60 +117,78 @@ class MatchedLogits(Method):
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
         with torch.no_grad():
-            probability_LBTC = self._aims(signals.teacher)[self.teacher_layers]
+            teacher_logits_LBTC = signals.teacher.logits_LBQC[self.teacher_layers]
+            probability_LBTC = soft_targets(teacher_logits_LBTC, signals.teacher.scores, self.scores)
+            score_LBT = signals.teacher.probability[self.teacher_layers].amax(-1)
             teacher_boxes_LBT4 = signals.teacher.boxes_LBQ4[self.teacher_layers]
             if self.clamp_teacher_boxes:
                 teacher_boxes_LBT4 = clamp_to_image(teacher_boxes_LBT4)
         logits_LBQC = signals.student.logits_LBQC[self.student_layers]
         boxes_LBQ4 = signals.student.boxes_LBQ4[self.student_layers]
+        selected_LBT = self._selected(signals, score_LBT, teacher_boxes_LBT4)
+        predictions = (logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4)
         if self.split:
-            positives, negatives = self._match_apart(
-                logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4, signals.teacher_assignment
-            )
+            positives, negatives = self._match_apart(*predictions, self._positive(signals), selected_LBT)
         else:
-            positives = self._match(logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4)
-            negatives = None
+            positives, negatives = self._match(*predictions, selected_LBT), None
 
-        weight_P = self._pair_weights(positives, probability_LBTC)
+        weight_P = self._pair_weights(positives, score_LBT, signals.targets)
         terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, positives, weight_P)
         if self.class_weight > 0:
             student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
             teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
-            terms["classification"] = (weight_P * self._class_loss(student_PC, teacher_PC)).sum()
+            terms["classification"] = (weight_P * divergence(student_PC, teacher_PC, self.scores)).sum()
         if negatives is not None:
             terms = {name: self.positive_weight * term for name, term in terms.items()}
-            weight_P = self.negative_weight * self._pair_weights(negatives, probability_LBTC)
+            weight_P = self.negative_weight * self._pair_weights(negatives, score_LBT, signals.targets)
             box_terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, negatives, weight_P)
             terms |= {f"negative_{name}": term for name, term in box_terms.items()}
         if self.contrast is not None:
             terms["contrastive"] = self._contrastive(signals, positives)
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
-    def _aims(self, teacher: DetectorOutput) -> Tensor:
-        """Probabilities the student's scores aim at; with softmax scores the column 'no object' among them."""
-        if self.scores == "softmax":
-            return teacher.logits_LBQC.softmax(-1)
-        return teacher.probability
-
     def _class_cost(self, logits_LBQC: Tensor, probability_LBTC: Tensor) -> Tensor:
         if self.scores == "softmax":
             return soft_cross_entropy_cost(logits_LBQC, probability_LBTC)
         return soft_bce_cost(logits_LBQC, probability_LBTC)
 
-    def _class_loss(self, logits_PC: Tensor, probability_PC: Tensor) -> Tensor:
-        """Soft cross-entropy of each pair above its floor."""
-        if self.scores == "softmax":
-            return soft_cross_entropy(logits_PC, probability_PC) - entropy(probability_PC)
-        return soft_binary_cross_entropy(logits_PC, probability_PC) - binary_entropy(probability_PC)
+    def _positive(self, signals: Signals) -> Tensor:
+        """Teacher queries that the ground truth is assigned to: bool `[L, B, T]`."""
+        logits_LBTC = signals.teacher.logits_LBQC[self.teacher_layers]
+        positive_LBT = torch.zeros_like(logits_LBTC[..., 0], dtype=torch.bool)
+        chosen = signals.teacher_assignment.select_layers(self.teacher_layers)
+        positive_LBT[chosen.layer_P, chosen.image_P, chosen.query_P] = True
+        return positive_LBT
+
+    @torch.no_grad()
+    def _selected(self, signals: Signals, score_LBT: Tensor, teacher_boxes_LBT4: Tensor) -> Tensor | None:
+        """Teacher queries to distil: bool `[L, B, T]`, or None for all. Each condition narrows the choice."""
+        if self.selection == "all" and self.top_queries is None and self.score_floor == 0:
+            return None
+        selected_LBT = score_LBT >= self.score_floor
+        if self.top_queries is not None:
+            best_LBK = score_LBT.topk(min(self.top_queries, score_LBT.shape[-1])).indices
+            selected_LBT &= torch.zeros_like(selected_LBT).scatter(-1, best_LBK, value=True)
+        if self.selection == "near_targets":
+            giou_LBT = overlaps(teacher_boxes_LBT4, signals.targets)[1].amax(-1)
+            selected_LBT &= self._positive(signals) | (giou_LBT > self.selection_giou)
+        return selected_LBT
 
     @torch.no_grad()
     def _match(
-        self, logits_LBQC: Tensor, boxes_LBQ4: Tensor, probability_LBTC: Tensor, teacher_boxes_LBT4: Tensor
+        self,
+        logits_LBQC: Tensor,
+        boxes_LBQ4: Tensor,
+        probability_LBTC: Tensor,
+        teacher_boxes_LBT4: Tensor,
+        selected_LBT: Tensor | None = None,
     ) -> Assignment:
         """Teacher queries to student queries, all in one assignment per layer and image."""
         cost_LBQT = box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
         if self.class_weight > 0:
             cost_LBQT = cost_LBQT + self.class_weight * self._class_cost(logits_LBQC, probability_LBTC)
+        if selected_LBT is not None:
+            return _assign_columns(cost_LBQT, selected_LBT)
         return assign(cost_LBQT, [cost_LBQT.shape[-1]] * cost_LBQT.shape[1])
 
     @torch.no_grad()
@@ -170,17 +198,17 @@ class MatchedLogits(Method):
         boxes_LBQ4: Tensor,
         probability_LBTC: Tensor,
         teacher_boxes_LBT4: Tensor,
-        ground_truth: Assignment,
+        positive_LBT: Tensor,
+        selected_LBT: Tensor | None,
     ) -> tuple[Assignment, Assignment]:
         """Two assignments: positives by class and box, negatives by box alone.
 
         Positives and negatives are columns of the same cost matrix; the columns of the other kind are given a cost
         that no real pair reaches, and the pairs that took one nevertheless are dropped.
         """
-        positive_LBT = torch.zeros_like(probability_LBTC[..., 0], dtype=torch.bool)
-        chosen = ground_truth.select_layers(self.teacher_layers)
-        positive_LBT[chosen.layer_P, chosen.image_P, chosen.query_P] = True
-
+        negative_LBT = ~positive_LBT
+        if selected_LBT is not None:
+            positive_LBT, negative_LBT = positive_LBT & selected_LBT, negative_LBT & selected_LBT
         box_LBQT = box_cost(boxes_LBQ4, teacher_boxes_LBT4, l1=self.l1_weight, giou=self.giou_weight)
         full_LBQT = box_LBQT
         if self.class_weight > 0:
@@ -188,19 +216,21 @@ class MatchedLogits(Method):
         positives = _assign_columns(full_LBQT, positive_LBT)
         if self.negative_pool == "remaining":
             box_LBQT[positives.layer_P, positives.image_P, positives.query_P] = _EXCLUDED
-        return positives, _assign_columns(box_LBQT, ~positive_LBT)
+        return positives, _assign_columns(box_LBQT, negative_LBT)
 
-    def _pair_weights(self, pairs: Assignment, probability_LBTC: Tensor) -> Tensor:
-        """Weight of each pair: sums to one over each layer's pairs, times the weight of the layer."""
+    def _pair_weights(self, pairs: Assignment, score_LBT: Tensor, targets: Sequence[Targets]) -> Tensor:
+        """Weight of each pair, times the weight of its layer: sums to one over each layer's pairs, or to the pairs
+        per ground truth of the batch."""
         if self.pair_weight == "teacher_confidence":
-            classes = probability_LBTC.shape[-1] - (self.scores == "softmax")
-            weight_P = probability_LBTC[pairs.layer_P, pairs.image_P, pairs.target_P, :classes].amax(-1)
+            weight_P = score_LBT[pairs.layer_P, pairs.image_P, pairs.target_P]
         else:
-            weight_P = torch.ones_like(pairs.layer_P, dtype=probability_LBTC.dtype)
-        layers = len(self.layer_weights)
-        total_L = weight_P.new_zeros(layers).index_add(0, pairs.layer_P, weight_P)
-        scale_L = weight_P.new_tensor(self.layer_weights) / total_L.clamp(min=1e-6)
-        return weight_P * scale_L[pairs.layer_P]
+            weight_P = torch.ones_like(pairs.layer_P, dtype=score_LBT.dtype)
+        layer_weight_L = weight_P.new_tensor(self.layer_weights)
+        if self.normaliser == "targets":
+            count = max(sum(len(target.labels_N) for target in targets), 1)
+            return weight_P * layer_weight_L[pairs.layer_P] / count
+        total_L = torch.zeros_like(layer_weight_L).index_add(0, pairs.layer_P, weight_P)
+        return weight_P * (layer_weight_L / total_L.clamp(min=1e-6))[pairs.layer_P]
 
     @staticmethod
     def _box_terms(

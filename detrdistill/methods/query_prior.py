@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor
 
 from detrdistill.losses.set_criterion import TERMS, SetCriterion
-from detrdistill.matching import layer_pairs
+from detrdistill.matching import supervising_layers
 from detrdistill.methods.bridge import QueryBridge
 from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
 from detrdistill.outputs import DetectorOutput
@@ -40,7 +40,7 @@ class QueryPrior(Method):
         self.assignment: AssignmentSource = assignment
         self.group: GroupMode = group
         self.term_weights = criterion.term_weights
-        self.teacher_layer_of = _teacher_layer_of(teacher.layers, student.layers)
+        self.teacher_layer_of = supervising_layers(teacher.layers, student.layers)
         self.bridge = QueryBridge(teacher, student, own_reference=reference == "student")
 
     def weights(self) -> Mapping[str, float]:
@@ -68,8 +68,3 @@ class QueryPrior(Method):
                 pairs = signals.teacher_assignment.select_layers([last] * len(logits_LBQC))
         losses = signals.criterion.losses(logits_LBQC, boxes_LBQ4, pairs, signals.targets)
         return {f"{self.name}.{term}": value for term, value in losses.items()}
-
-
-def _teacher_layer_of(teacher_layers: int, student_layers: int) -> list[int]:
-    """The last teacher layer that supervises each student layer."""
-    return list({student: teacher for teacher, student in layer_pairs(teacher_layers, student_layers)}.values())

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from detrdistill.errors import Diverged
-from detrdistill.matching import Assignment, assign, box_cost, layer_pairs, pad_targets, soft_bce_cost
+from detrdistill.matching import (
+    Assignment,
+    assign,
+    box_cost,
+    layer_pairs,
+    overlaps,
+    pad_targets,
+    soft_bce_cost,
+    supervising_layers,
+)
 from tests.support.factories import targets_of
 
 LOGITS = torch.tensor([[[[0.0, 0.0], [2.0, -2.0]]]])
@@ -120,3 +129,21 @@ def test_targets_are_padded_to_the_longest():
     labels, boxes = pad_targets([targets_of([2], [[0.5, 0.5, 0.1, 0.1]]), targets_of([], [])])
     assert labels.tolist() == [[2], [0]]
     assert boxes.shape == (2, 1, 4)
+
+
+def test_overlaps_are_with_the_targets_of_the_own_image():
+    """IoU and GIoU 1/2; an image without targets has padding only, which nothing overlaps less."""
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2]], [[0.5, 0.5, 0.2, 0.2]]])[None]
+    targets = [targets_of([0, 1], [[0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0.2, 0.4]]), targets_of([], [])]
+    iou, giou = overlaps(boxes, targets)
+    assert iou.shape == (1, 2, 1, 3)
+    assert iou[0, 0, 0].tolist() == pytest.approx([0.0, 0.5, 0.0])
+    assert iou[0, 1, 0].tolist() == [0.0, 0.0, 0.0]
+    assert giou[0, 0, 0, 1:].tolist() == pytest.approx([0.5, -1.0])
+    assert -1 < giou[0, 0, 0, 0] < 0
+    assert giou[0, 1, 0].tolist() == [-1.0, -1.0, -1.0]
+
+
+def test_the_last_layer_of_a_group_supervises():
+    assert supervising_layers(6, 3) == [1, 3, 5]
+    assert supervising_layers(3, 6) == [0, 0, 1, 1, 2, 2]

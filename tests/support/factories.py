@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from detrdistill.catalog import Scores
 from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
@@ -34,13 +35,24 @@ def output_of(
     *,
     hidden: Tensor | None = None,
     neck: tuple[Tensor, ...] = (),
+    scores: Scores = "sigmoid",
+    real_BHW: Tensor | None = None,
 ) -> DetectorOutput:
     """One image, one layer unless the tensors say otherwise."""
     logits_LBQC, boxes_LBQ4 = (_with_axes(torch.as_tensor(value, dtype=torch.float32)) for value in (logits, boxes))
     if hidden is None:
         hidden = torch.zeros(*logits_LBQC.shape[:3], 2)
     hidden_LBQD = _with_axes(hidden)
-    return DetectorOutput(logits_LBQC, boxes_LBQ4, hidden_LBQD, Queries(hidden_LBQD[0]), neck=neck, memory=neck)
+    return DetectorOutput(
+        logits_LBQC,
+        boxes_LBQ4,
+        hidden_LBQD,
+        Queries(hidden_LBQD[0]),
+        scores=scores,
+        neck=neck,
+        memory=neck,
+        real_BHW=real_BHW,
+    )
 
 
 def targets_of(labels: Sequence[int], boxes: Sequence[Sequence[float]]) -> Targets:
@@ -59,6 +71,7 @@ def shape_like(output: DetectorOutput, *, height: int = 2) -> DetectorShape:
         has_position=False,
         derives_reference=False,
         reference_size=4,
+        scores=output.scores,
     )
 
 
@@ -68,9 +81,10 @@ def signals_of(
     targets: Sequence[Targets],
     *,
     group: DetectorOutput | None = None,
+    teacher_group: DetectorOutput | None = None,
     criterion: SetCriterion | None = None,
 ) -> Signals:
-    return Signals(student, teacher, targets, criterion or SetCriterion(), group)
+    return Signals(student, teacher, targets, criterion or SetCriterion(), group, teacher_group)
 
 
 def _with_axes(values: Tensor) -> Tensor:

@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+from detrdistill.errors import ConfigError
 from detrdistill.losses.classification import binary_entropy
 from detrdistill.methods.matched_logits import MatchedLogits
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
@@ -154,6 +157,111 @@ def test_the_contrastive_term_trains_its_head_and_the_student_only():
     assert student_hidden.grad is not None
     assert student_hidden.grad.abs().sum() > 0
     assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_softmax_scores_are_compared_with_no_object_among_the_classes():
+    """KL of (0.7, 0.2, 0.1) to (0.5, 0.25, 0.25); the student's second query agrees with the teacher's first."""
+    rows = torch.tensor([[0.5, 0.25, 0.25], [0.7, 0.2, 0.1]]).log()
+    teacher = output_of(rows[1:], [[0.5, 0.5, 0.2, 0.2]], scores="softmax")
+    student = output_of(rows, [[0.5, 0.5, 0.2, 0.2]] * 2, scores="softmax")
+    assert terms_of(student, teacher)["classification"] == pytest.approx(0, abs=1e-6)
+    student = output_of(rows[:1], [[0.5, 0.5, 0.2, 0.2]], scores="softmax")
+    kl = 0.7 * math.log(1.4) + 0.2 * math.log(0.8) + 0.1 * math.log(0.4)
+    assert terms_of(student, teacher)["classification"] == pytest.approx(kl, abs=1e-6)
+
+
+def test_a_sigmoid_teacher_gives_a_softmax_student_boxes_only():
+    teacher = output_of([[0.0]], [[0.5, 0.5, 0.2, 0.2]])
+    student = output_of([[0.0, 0.0]], [[0.5, 0.5, 0.2, 0.3]], scores="softmax")
+    with pytest.raises(ConfigError, match="class_weight"):
+        method_for(student, teacher)
+    terms = terms_of(student, teacher, class_weight=0.0)
+    assert set(terms) == {"l1", "giou"}
+    assert terms["l1"] == pytest.approx(0.1, abs=1e-6)
+
+
+ASSIGNED = [targets_of([0], [[0.5, 0.5, 0.2, 0.2]])]
+"""Ground truth of the next teacher's query 0. The others' GIoU with it: 1/2, -0.01/0.41 (beside it), about -1."""
+BOXES = torch.tensor([[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.4], [0.71, 0.5, 0.2, 0.2], [0.05, 0.05, 0.02, 0.02]])
+SHIFTED = BOXES + torch.tensor([[0.01], [0.02], [0.03], [0.04]]) * torch.tensor([1.0, 0.0, 0.0, 0.0])
+BOXES_ONLY = {"class_weight": 0.0}
+
+
+@pytest.mark.parametrize(("giou", "count"), [(0.6, 1), (0.0, 2), (-0.1, 3), (-1.0, 4)])
+def test_queries_near_the_ground_truth_are_selected(giou: float, count: int):
+    """QSKD. The student's box of query i is off by 0.01, 0.02, 0.03, 0.04."""
+    teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(torch.zeros(4, 1), SHIFTED)
+    knobs = {"selection": "near_targets", "selection_giou": giou} | BOXES_ONLY
+    off = [0.01, 0.02, 0.03, 0.04][:count]
+    assert terms_of(student, teacher, ASSIGNED, **knobs)["l1"] == pytest.approx(sum(off) / count, abs=1e-6)
+    terms = terms_of(student, teacher, ASSIGNED, split=True, **knobs)
+    assert terms["l1"] == pytest.approx(0.01, abs=1e-6)
+    assert terms["negative_l1"] == pytest.approx(sum(off[1:]) / max(count - 1, 1), abs=1e-6)
+
+
+def test_an_assigned_query_is_selected_wherever_its_box_is():
+    teacher = output_of([[0.0], [-9.0]], [[0.8, 0.8, 0.1, 0.1], [0.05, 0.05, 0.02, 0.02]])
+    student = output_of([[0.0], [-9.0]], [[0.8, 0.8, 0.1, 0.15], [0.05, 0.05, 0.02, 0.02]])
+    terms = terms_of(student, teacher, ASSIGNED, selection="near_targets", **BOXES_ONLY)
+    assert terms["l1"] == pytest.approx(0.05, abs=1e-6)
+
+
+def test_an_unselected_query_does_not_compete_for_the_students():
+    """Both teacher queries lie nearest the student's first; alone, the selected one gets it."""
+    teacher = output_of([[3.0], [-3.0]], [[0.5, 0.5, 0.2, 0.2], [0.52, 0.5, 0.2, 0.2]])
+    student = output_of([[3.0], [3.0]], [[0.52, 0.5, 0.2, 0.2], [0.9, 0.5, 0.2, 0.2]])
+    assert terms_of(student, teacher, top_queries=1, **BOXES_ONLY)["l1"] == pytest.approx(0.02, abs=1e-6)
+    assert terms_of(student, teacher, **BOXES_ONLY)["l1"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("knobs", "l1"),
+    [
+        ({"top_queries": 1}, 0.03),
+        ({"top_queries": 2}, 0.02),
+        ({"top_queries": 9}, 0.025),
+        ({"score_floor": 0.55}, 0.02),
+        ({"score_floor": 0.55, "top_queries": 1}, 0.03),
+        ({"score_floor": 0.55, "selection": "near_targets"}, 0.01),
+    ],
+)
+def test_confident_queries_are_selected(knobs: dict[str, object], l1: float):
+    """Scores 0.6, 0.5, 0.8, 0.3 of queries whose student boxes are off by 0.01, 0.02, 0.03, 0.04."""
+    logits = torch.logit(torch.tensor([[0.6], [0.5], [0.8], [0.3]]))
+    teacher, student = output_of(logits, BOXES), output_of(logits, SHIFTED)
+    assert terms_of(student, teacher, ASSIGNED, **knobs, **BOXES_ONLY)["l1"] == pytest.approx(l1, abs=1e-6)
+
+
+def test_terms_can_be_divided_by_the_number_of_targets():
+    """Four pairs, two of ground truth: (0.01 + 0.02 + 0.03 + 0.04) / 2, with weights 0.5 half of it."""
+    teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(torch.zeros(4, 1), SHIFTED)
+    targets = [targets_of([0, 0], [[0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.2, 0.2]])]
+    knobs = {"normaliser": "targets"} | BOXES_ONLY
+    assert terms_of(student, teacher, targets, **knobs)["l1"] == pytest.approx(0.05, abs=1e-6)
+    weighted = terms_of(student, teacher, targets, pair_weight="teacher_confidence", **knobs)
+    assert weighted["l1"] == pytest.approx(0.025, abs=1e-6)
+    assert terms_of(student, teacher, NOTHING, **knobs)["l1"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_an_image_without_ground_truth_has_nothing_near_it():
+    """T23: no pair, a loss of zero that still can be differentiated."""
+    logits = torch.zeros(4, 1, requires_grad=True)
+    teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(logits, SHIFTED)
+    method = method_for(student, teacher, selection="near_targets", contrastive_weight=0.2)
+    terms = method(signals_of(student, teacher, NOTHING))
+    total = torch.stack(list(terms.values())).sum()
+    total.backward()
+    assert float(total.detach()) == 0
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() == 0
+
+
+def test_confidence_of_a_sigmoid_teacher_counts_every_class_for_a_softmax_student():
+    """Scores 0.9 (of the last class) and 0.3, so weights 0.75 and 0.25."""
+    teacher = output_of(torch.logit(torch.tensor([[0.1, 0.9], [0.3, 0.3]])), BOXES[:2])
+    student = output_of(torch.zeros(2, 3), SHIFTED[:2], scores="softmax")
+    terms = terms_of(student, teacher, pair_weight="teacher_confidence", **BOXES_ONLY)
+    assert terms["l1"] == pytest.approx(0.75 * 0.01 + 0.25 * 0.02, abs=1e-6)
 
 
 def test_every_term_has_a_weight():

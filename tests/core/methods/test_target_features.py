@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from detrdistill.errors import ConfigError
-from detrdistill.methods.target_features import TargetFeatures, best_iou, cosine_mask
+from detrdistill.losses.set_criterion import SetCriterion
+from detrdistill.methods.target_features import TargetFeatures, cosine_mask
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
@@ -61,31 +64,49 @@ def test_quality_of_a_query(gamma: float | None, has_target: bool, quality: floa
     teacher = output_of(logits, [[0.5, 0.5, 0.81 * 0.4, 0.4]], hidden=torch.ones(1, 1, 2), neck=(FEATURE,))
     method = TargetFeatures(shape_like(teacher), shape_like(teacher), gamma=gamma)
     targets = [targets_of([0], [[0.5, 0.5, 0.4, 0.4]]) if has_target else targets_of([], [])]
-    assert float(method._rated_queries(teacher, 0, targets)[1]) == pytest.approx(quality, abs=1e-5)
+    signals = signals_of(teacher, teacher, targets)
+    assert float(method._rated_queries(signals, 0)[1]) == pytest.approx(quality, abs=1e-5)
 
 
 def test_queries_are_picked_by_query_and_class():
-    """T9: query 0 is taken twice."""
+    """T9: query 0 is taken twice, unless queries are to differ."""
     logits = torch.logit(torch.tensor([[0.9, 0.8], [0.7, 0.1]]))
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     teacher = output_of(logits, torch.full((2, 4), 0.5), hidden=hidden, neck=(FEATURE,))
+    signals = signals_of(teacher, teacher, NOTHING)
     method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=2)
-    queries, quality = method._rated_queries(teacher, 0, NOTHING)
+    queries, quality = method._rated_queries(signals, 0)
     assert queries[0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert quality[0].tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
-    every = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=None)
-    assert every._rated_queries(teacher, 0, NOTHING)[0][0].tolist() == hidden[0].tolist()
+    for knobs in ({"queries": 2, "dedupe": True}, {"queries": None}):
+        every = TargetFeatures(shape_like(teacher), shape_like(teacher), **knobs)
+        queries, quality = every._rated_queries(signals, 0)
+        assert queries[0].tolist() == hidden[0].tolist()
+        assert quality[0].tolist() == pytest.approx([0.9, 0.7], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("quality_iou", "wanted"),
+    # query 0 has class 0, query 1 class 1; both lie on the first target, of class 1; query 2 lies on the second
+    [("max_any", [0.9, 0.8 / 2, 0.7]), ("same_class", [0.0, 0.8 / 2, 0.7]), ("matched", [0.9, 0.0, 0.7])],
+)
+def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[float]):
+    """Section (b). Query 1's box is half the target, so that the target is matched to query 0."""
+    boxes = [[0.3, 0.3, 0.2, 0.2], [0.3, 0.3, 0.2, 0.1], [0.8, 0.8, 0.2, 0.2]]
+    logits = torch.logit(torch.tensor([[0.9, 0.1], [0.1, 0.8], [0.7, 0.1]]))
+    teacher = output_of(logits, boxes, hidden=torch.ones(1, 3, 2), neck=(FEATURE,))
+    method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=3, quality_iou=quality_iou)
+    targets = [targets_of([1, 0], [[0.3, 0.3, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])]
+    criterion = SetCriterion(class_cost=0.0)
+    quality = method._rated_queries(signals_of(teacher, teacher, targets, criterion=criterion), 0)[1]
+    assert quality[0].tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_equal_features_cost_nothing():
     """T21."""
     teacher = teacher_of([[1.0, 0.0]], [0.5])
-    for knobs in ({}, PAPER, {"mask": "none"}):
+    for knobs in ({}, PAPER):
         assert loss_of(teacher, FEATURE, **knobs) == 0
-
-
-def test_without_a_mask_it_is_fitnet():
-    assert loss_of(teacher_of([[1.0, 0.0]], [0.5]), mask="none") == pytest.approx((9 + 16 + 4) / 4)
 
 
 def test_every_teacher_layer_adds_a_mask_unless_only_the_last_is_wanted():
@@ -95,31 +116,35 @@ def test_every_teacher_layer_adds_a_mask_unless_only_the_last_is_wanted():
     assert loss_of(teacher, layers="last") == pytest.approx(6.251111, abs=1e-4)
 
 
-def test_unequal_widths_and_sizes_are_projected_and_resized():
-    """T18: the projection learns, and so does the student."""
-    feature = torch.randn(1, 3, 2, 4, requires_grad=True)
-    student = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), neck=(feature,))
-    teacher = teacher_of([[1.0, 0.0]], [0.5])
-    method = TargetFeatures(shape_like(teacher, height=2), shape_like(student, height=4))
-    method(signals_of(student, teacher, NOTHING))["target_features.features"].backward()
-    assert feature.grad is not None
-    assert feature.grad.abs().sum() > 0
-    assert all(parameter.grad is not None for parameter in method.projections.parameters())
+def padded(feature: torch.Tensor, value: float) -> torch.Tensor:
+    """One more row and column of cells."""
+    return torch.nn.functional.pad(feature, (0, 1, 0, 1), value=value)
 
 
-def test_detectors_without_a_common_stride_are_refused():
+@pytest.mark.parametrize("variant", [{}, PAPER])
+def test_padding_has_no_influence_on_mask_maximum_and_mean(variant: dict[str, object]):
+    """T22: cells of 2 pixels; what stands in the padding is the strongest response and the largest error."""
+    real = torch.zeros(1, 4, 6, dtype=torch.bool)
+    real[:, :2, :4] = True
+    plain = teacher_of([[1.0, 0.0]], [0.5])
+    teacher = replace(plain, neck=(padded(FEATURE, 9.0),), real_BHW=real)
+    student = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), neck=(padded(ZERO, -7.0),))
+
+    def loss(mask_padding: bool) -> float:
+        shapes = (shape_like(teacher, height=4), shape_like(student, height=4))
+        method = TargetFeatures(*shapes, mask_padding=mask_padding, **variant)
+        return float(method(signals_of(student, teacher, NOTHING))["target_features.features"])
+
+    assert loss(mask_padding=True) == pytest.approx(loss_of(plain, **variant), abs=1e-4)
+    assert abs(loss(mask_padding=False) - loss_of(plain, **variant)) > 1
+
+
+def test_without_padding_there_is_nothing_to_mask():
     teacher = teacher_of([[1.0, 0.0]], [0.5])
-    with pytest.raises(ConfigError, match="share no feature stride"):
-        TargetFeatures(shape_like(teacher, height=2), shape_like(teacher, height=64))
+    assert loss_of(teacher, mask_padding=True) == loss_of(teacher)
 
 
 def test_a_mask_needs_features_as_wide_as_the_queries():
     wide = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), hidden=torch.zeros(1, 1, 5), neck=(FEATURE,))
     with pytest.raises(ConfigError, match="no mask can be computed"):
         TargetFeatures(shape_like(wide), shape_like(wide))
-
-
-def test_iou_is_the_best_over_all_targets_of_the_image():
-    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2]], [[0.5, 0.5, 0.2, 0.2]]])
-    targets = [targets_of([0, 1], [[0.1, 0.1, 0.1, 0.1], [0.5, 0.5, 0.2, 0.2]]), targets_of([], [])]
-    assert best_iou(boxes, targets).tolist() == [[pytest.approx(1.0)], [0.0]]

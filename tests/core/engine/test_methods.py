@@ -1,0 +1,56 @@
+"""The methods beyond DETRDistill in whole steps of every family."""
+
+import pytest
+import torch
+
+from detrdistill.config import RUN_CONFIG, DistillConfig
+from tests.core.engine.test_step import BATCH, step_of
+from tests.support.factories import TINY, tiny_detector
+
+
+def config_of(*methods: dict[str, object]) -> DistillConfig:
+    config = RUN_CONFIG.validate_python({"kind": "distill", "methods": methods})
+    assert isinstance(config, DistillConfig)
+    return config
+
+
+POINTS = {"kind": "distillation_points", "general": 6}
+
+
+@pytest.mark.parametrize("family", sorted(TINY))
+@pytest.mark.parametrize("group", ["concat", "second_decoder_pass"])
+def test_teacher_as_student_gives_the_same_answer_to_every_point(family: str, group: str):
+    """T21, for drawn queries too: both really are given the same ones."""
+    student, teacher = tiny_detector(family), tiny_detector(family)
+    step = step_of(student, teacher, config_of(POINTS | {"group": group, "layers": "paired"}))
+    student.eval()
+    terms = {name: float(value) for name, value in step(BATCH).terms.items() if name.startswith("distillation")}
+    assert len(terms) == 3
+    assert terms == pytest.approx(dict.fromkeys(terms, 0), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        [POINTS],
+        [{"kind": "feature_maps", "source": "memory"}, {"kind": "foreground_memory"}],
+        [{"kind": "feature_maps", "form": "mgd", "source": "memory"}],
+        [{"kind": "matched_logits", "selection": "near_targets", "contrastive_weight": 0, "normaliser": "targets"}],
+    ],
+    ids=["points", "features", "masked features", "near targets"],
+)
+@pytest.mark.parametrize("family", sorted(TINY))
+def test_gradients_reach_the_student_and_the_projections_only(family: str, methods: list[dict[str, object]]):
+    """T18, with a teacher of another family and width."""
+    student = tiny_detector(family, queries=8)
+    teacher = tiny_detector("deimv2" if family == "rt-detr-v2" else "rt-detr-v2", queries=12, layers=3, seed=1)
+    step = step_of(student, teacher, config_of(*methods))
+    losses = step(BATCH)
+    losses.total.backward()
+    assert all(torch.isfinite(term) for term in losses.terms.values())
+    for method in step.methods:
+        assert any(name.startswith(method.name) and float(term) > 0 for name, term in losses.terms.items())
+        for name, weight in method.named_parameters():
+            assert weight.grad is not None, f"{method.name}.{name}"
+    assert all(weight.grad is not None for weight in student.parameters() if weight.requires_grad)
+    assert all(weight.grad is None and not weight.requires_grad for weight in teacher.parameters())
