@@ -19,6 +19,7 @@ from tests.benchmarks.gain import main
 from tests.benchmarks.gain_report import RECORD, Record, Spread, markdown, spread_of, summarise
 from tests.benchmarks.gain_study import CONTROL, Study
 
+STUDIES = Path(__file__).parent / "studies"
 STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
 TRAIN = {
     "kind": "train",
@@ -117,6 +118,13 @@ def test_a_run_that_has_not_ended_is_a_dash():
 def test_a_wrong_study_says_what_is_wrong(changes: dict[str, Any], message: str):
     with pytest.raises(ValidationError, match=message):
         Study.model_validate(study_of(**changes))
+
+
+@pytest.mark.parametrize("file", sorted(STUDIES.glob("*.json")), ids=lambda file: file.stem)
+def test_the_studies_at_hand_are_valid_and_choose_no_epoch_on_the_validation_set(file: Path):
+    study = Study.model_validate_json(file.read_bytes())
+    for pair in study.pairs.values():
+        assert pair.control.evaluation.every_epochs == pair.control.training.epochs
 
 
 def test_a_pair_does_not_choose_its_seed():
