@@ -12,7 +12,13 @@ from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
-TINY = {"deformable-detr": "nano", "rt-detr": "pico", "rt-detr-v2": "pico", "deimv2": "atto"}
+TINY = {
+    "deformable-detr": "nano",
+    "rt-detr": "pico",
+    "rt-detr-v2": "pico",
+    "deimv2": "atto",
+    "d-fine": "pico",
+}
 """The smallest size of each family."""
 SIDE = 192
 

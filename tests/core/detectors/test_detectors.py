@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from detrdistill.catalog import CATALOG
-from detrdistill.detectors.build import make_trainable
+from detrdistill.config import Architecture
+from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
@@ -108,7 +109,7 @@ def test_denoising_queries_are_kept_apart(detector: Detector, pixels: torch.Tens
     output = detector(pixels, TARGETS, beside=[foreign_queries(detector)])
     assert output.logits_LBQC.shape[2] == 10
     assert output.groups[0].logits_LBQC.shape[2] == 7
-    if detector.family == "deformable-detr":
+    if not getattr(detector.model.config, "num_denoising", 0):
         assert output.denoising is None
         return
     noised = output.denoising
@@ -151,6 +152,13 @@ def test_the_catalog_tells_the_truth(detector: Detector):
     assert shape.memory_strides == info.memory_strides
     assert shape.scores == info.scores
     assert (set(shape.neck_widths) == {shape.width}) == info.neck_is_query_wide
+
+
+def test_d_fine_of_two_levels_has_the_coarser_ones():
+    """D-FINE-N leaves out the finest level of its family."""
+    detector = build_detector(Architecture(family="d-fine", size="n", queries=100), ["one"], SIDE, seed=0)
+    shape = shape_of(detector)
+    assert shape.memory_strides == shape.neck_strides == (16, 32)
 
 
 def test_memory_and_neck_are_feature_maps(detector: Detector, pixels: torch.Tensor):
