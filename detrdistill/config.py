@@ -125,9 +125,11 @@ class TeacherGate(BaseModel):
 def _check_fit(student: Architecture | None, data: Data) -> None:
     if student is None:
         return
-    queries = student.queries or size_of(student.family, student.size).queries
+    size = size_of(student.family, student.size)
     try:
-        check_queries(student.family, queries, data.image_size or DEFAULT_IMAGE_SIZE)
+        check_queries(
+            student.family, student.queries or size.queries, data.image_size or DEFAULT_IMAGE_SIZE, size.levels
+        )
     except ConfigError as error:
         raise ValueError(str(error)) from error
 

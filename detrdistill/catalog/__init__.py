@@ -73,13 +73,19 @@ def size_of(family: FamilyName, size: str) -> Size:
     return sizes[size]
 
 
-def check_queries(family: FamilyName, queries: int, image_size: int) -> None:
+def check_queries(family: FamilyName, queries: int, image_size: int, levels: int = 3) -> None:
     """Refuse more queries than the feature maps have cells to pick them from.
+
+    Args:
+        family: whose strides count.
+        queries: wanted.
+        image_size: side of the square input in pixels.
+        levels: feature levels of the detector, the coarsest of the family's.
 
     Raises:
         ConfigError: with the pointer `/student/queries`.
     """
-    strides = CATALOG[family].proposal_strides
+    strides = CATALOG[family].proposal_strides[-levels:]
     cells = sum((image_size // stride) ** 2 for stride in strides)
     if strides and queries > cells:
         raise ConfigError(

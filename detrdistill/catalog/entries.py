@@ -10,6 +10,7 @@ FamilyName = Literal[
     "rt-detr",
     "rt-detr-v2",
     "deimv2",
+    "d-fine",
 ]
 ClassificationLoss = Literal["focal", "varifocal", "mal", "cross_entropy"]
 Scores = Literal["sigmoid", "softmax"]
@@ -68,6 +69,10 @@ class Size:
     """Sampled and mixed points of each query (AdaMixer's P_in and P_out)."""
     expansion: float = 1.0
     """Hidden width of the encoder's convolution blocks as a fraction of `width` (hybrid encoders)."""
+    encoder_blocks: int = 3
+    """Convolution blocks of each fusion in the encoder (D-FINE)."""
+    levels: int = 3
+    """Feature levels, the coarsest of the family's (D-FINE)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from transformers import PreTrainedConfig, ResNetConfig, TimmBackboneConfig
+from transformers import HGNetV2Config, PreTrainedConfig, ResNetConfig, TimmBackboneConfig
 
 from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, ResNet
 
@@ -35,3 +35,33 @@ def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrai
             raise ValueError("HGNetV2 is the trunk of the D-FINE lineage only")
         case _:
             assert_never(backbone)
+
+
+def hgnet_backbone(backbone: Backbone, levels: int, last_kernel: int = 5) -> HGNetV2Config:
+    """The trunk of the D-FINE lineage, in the form of its size B0, with its last `levels` stages as outputs.
+
+    Args:
+        backbone: has three or four stages.
+        levels: stages that the detector reads.
+        last_kernel: side in pixels of the convolutions from the third stage on.
+    """
+    assert isinstance(backbone, HGNetV2)
+    count = len(backbone.stages)
+    return HGNetV2Config(
+        embedding_size=backbone.stem,
+        hidden_sizes=list(backbone.stages),
+        depths=[3] * count,
+        stem_channels=[3, backbone.stem, backbone.stem],
+        stage_in_channels=[backbone.stem, *backbone.stages[:-1]],
+        stage_mid_channels=[backbone.stem * 2**stage for stage in range(count)],
+        stage_out_channels=list(backbone.stages),
+        stage_num_blocks=list(backbone.blocks),
+        stage_downsample=[stage > 0 for stage in range(count)],
+        stage_downsample_strides=[2] * count,
+        stage_light_block=[stage > 1 for stage in range(count)],
+        stage_kernel_size=[3 if stage < 2 else last_kernel for stage in range(count)],
+        stage_numb_of_layers=[3] * count,
+        stem_strides=[2, 1, 1, 2, 1],
+        use_learnable_affine_block=True,
+        out_features=[f"stage{stage + 1}" for stage in range(count - levels, count)],  # pyright: ignore[reportCallIssue]
+    )

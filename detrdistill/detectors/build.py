@@ -12,6 +12,7 @@ from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
 from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
+from detrdistill.detectors.d_fine import DFine, new_d_fine
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
@@ -51,6 +52,8 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_rt_detr_v2(size, labels)
             case "deimv2":
                 model = new_deimv2(size, labels)
+            case "d-fine":
+                model = new_d_fine(size, labels)
             case _:
                 assert_never(architecture.family)
         thaw_batch_norms(model)
@@ -79,6 +82,8 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
             return RTDetrV2(model, preprocessing)
         case "deimv2":
             return DeimV2(model, preprocessing)
+        case "d-fine":
+            return DFine(model, preprocessing)
         case _:
             assert_never(family)
 

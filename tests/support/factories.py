@@ -19,6 +19,7 @@ TINY = {
     "rt-detr": "pico",
     "rt-detr-v2": "pico",
     "deimv2": "atto",
+    "d-fine": "pico",
 }
 """The smallest size of each family."""
 SIDE = 192

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from detrdistill.catalog import CATALOG
-from detrdistill.detectors.build import make_trainable
+from detrdistill.config import Architecture
+from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
@@ -151,6 +152,13 @@ def test_the_catalog_tells_the_truth(detector: Detector):
     assert shape.memory_strides == info.memory_strides
     assert shape.scores == info.scores
     assert (set(shape.neck_widths) == {shape.width}) == info.neck_is_query_wide
+
+
+def test_d_fine_of_two_levels_has_the_coarser_ones():
+    """D-FINE-N leaves out the finest level of its family."""
+    detector = build_detector(Architecture(family="d-fine", size="n", queries=100), ["one"], SIDE, seed=0)
+    shape = shape_of(detector)
+    assert shape.memory_strides == shape.neck_strides == (16, 32)
 
 
 def test_memory_and_neck_are_feature_maps(detector: Detector, pixels: torch.Tensor):
