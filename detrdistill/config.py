@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, size_of
 from detrdistill.errors import ConfigError
+from detrdistill.weighting import Schedule
 
 DEFAULT_IMAGE_SIZE = 640
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -33,6 +34,7 @@ class MatchedLogits(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 1)."""
+    schedule: Schedule = Schedule()
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
     l1_weight: float = Field(default=5.0, ge=0)
@@ -74,6 +76,7 @@ class TargetFeatures(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 2)."""
+    schedule: Schedule = Schedule()
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
     mask: Literal["cosine_sum", "dot_product", "none"] = "cosine_sum"
@@ -104,6 +107,7 @@ class QueryPrior(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
+    schedule: Schedule = Schedule()
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "student"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
     predictions; Eq. 10 takes the teacher's own assignment of the same layer. Paper: teacher_layer."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
+from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher, check_teacher
@@ -33,7 +34,6 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.methods.method import Method
 
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
@@ -111,8 +111,8 @@ class Session:
         self._report_coverage("teacher", coverage)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
-    def build_methods(self, config: DistillConfig, teacher: Teacher, student: Detector) -> list[Method]:
-        """The configured methods, on the run's device."""
+    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Detector) -> Guide:
+        """The teacher with the configured methods, on the run's device."""
         methods = build_methods(
             config.methods,
             shape_of(teacher.detector),
@@ -120,7 +120,11 @@ class Session:
             build_criterion(config.criterion, student),
             config.training.seed,
         )
-        return [method.to(self.device) for method in methods]
+        lessons = [
+            Lesson(method.to(self.device), chosen.schedule)
+            for method, chosen in zip(methods, config.methods, strict=True)
+        ]
+        return Guide(teacher, lessons)
 
     def _report_coverage(self, role: Role, coverage: Coverage) -> None:
         self.report(
@@ -155,12 +159,11 @@ class Session:
         check_teacher(row.metrics, config.teacher.min_ap, coverage)
         return row
 
-    def train(self, role: Trained, student: Detector, teacher: Teacher | None, methods: list[Method]) -> Best:
+    def train(self, role: Trained, student: Detector, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config = self.config
-        inputs = [DetectorInput(student.preprocessing)]
-        if teacher is not None and teacher.detector.preprocessing != student.preprocessing:
-            inputs.append(DetectorInput(teacher.detector.preprocessing))
+        wanted = [student.preprocessing, *(guide.teacher.detector.preprocessing for guide in guides)]
+        inputs = [DetectorInput(preprocessing) for preprocessing in dict.fromkeys(wanted)]
         random_changes = augmentation(
             horizontal_flip=config.data.horizontal_flip,
             photometric=config.data.photometric,
@@ -169,12 +172,10 @@ class Session:
         trainer = Trainer(
             role=role,
             detector=student,
-            methods=methods,
             loss=LossStep(
                 student,
                 build_criterion(config.criterion, student),
-                methods,
-                teacher,
+                guides,
                 inputs,
                 _autocast(config.training.precision, self.device),
                 self.device,

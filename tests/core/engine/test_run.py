@@ -161,6 +161,26 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     assert ("student", 1) not in seen, "steps already done are not repeated"
 
 
+def test_a_scheduled_run_resumes_to_the_same_bits(rectangles: Path, teacher: Path, tmp_path: Path):
+    """Stopped between the end of one method and the start of another, before the teacher's last step."""
+    methods = [
+        {"kind": "matched_logits", "schedule": {"end": 0.4, "warmup": 0.2}},
+        {"kind": "target_features", "schedule": {"start": 0.7, "decay": "cosine"}},
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    recorder = Recorder()
+    run(config_of(methods=methods, control=False), Paths(rectangles, whole, teacher=teacher), recorder)
+    taught = [any("matched" in name or "target" in name for name in event.losses) for event in recorder.of(StepLogged)]
+    assert taught == [True, True, False, False, True, True]
+    run_in_two_parts(
+        lambda: config_of(methods=methods, control=False),
+        lambda folder: Paths(rectangles, folder, teacher=teacher),
+        parts,
+        3,
+    )
+    assert_equal_weights(weights_of(whole / "student"), weights_of(parts / "student"))
+
+
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     finished: tuple[Path, Recorder], rectangles: Path, teacher: Path, tmp_path: Path
 ):
