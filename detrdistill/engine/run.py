@@ -32,10 +32,13 @@ def run(
     rows: dict[Role, ModelReport] = {}
     guides: list[Guide] = []
     if isinstance(config, DistillConfig):
-        teacher, coverage = session.load_teacher()
-        guides.append(session.build_guide(config, teacher, student))
-        report(StageChanged(stage="teacher_gate"))
-        rows["teacher"] = session.pass_gate(config, teacher, coverage)
+        if config.teacher.source == "ema":
+            guides.append(session.build_guide(config, session.own_average(student), student))
+        else:
+            teacher, coverage = session.load_teacher()
+            guides.append(session.build_guide(config, teacher, student))
+            report(StageChanged(stage="teacher_gate"))
+            rows["teacher"] = session.pass_gate(config, teacher, coverage)
 
     report(StageChanged(stage="train_student"))
     best: dict[Trained, Best] = {"student": session.train("student", student, guides)}

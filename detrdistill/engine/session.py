@@ -26,6 +26,7 @@ from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
 from detrdistill.engine.guide import Guide, Lesson
+from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher, check_teacher
@@ -81,7 +82,7 @@ class Session:
 
     # ---- detectors
 
-    def new_student(self) -> Detector:
+    def new_student(self) -> Learner:
         """The student at its first step: new from the catalog, or from a checkpoint."""
         seed, classes = self.config.training.seed, self.train_set.classes
         size = self.config.data.image_size
@@ -100,7 +101,18 @@ class Session:
                 pointer="/config/student",
             )
         make_trainable(student)
-        return student.to(self.device)
+        student, decay = student.to(self.device), self.config.training.ema_decay
+        return Learner(student, None if decay is None else moving_average(student, decay))
+
+    def own_average(self, student: Learner) -> Teacher:
+        """The moving average of the student, as its teacher."""
+        if self.paths.teacher is not None:
+            raise ConfigError(
+                "The moving average of the student teaches; there is no place for a checkpoint.",
+                hint='Leave the teacher out, or set teacher.source to "checkpoint".',
+                pointer="/teacher",
+            )
+        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
 
     def load_teacher(self) -> tuple[Teacher, Coverage]:
         """The teacher, with its classes in the order of the data set."""
@@ -111,13 +123,13 @@ class Session:
         self._report_coverage("teacher", coverage)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
-    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Detector) -> Guide:
+    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Learner) -> Guide:
         """The teacher with the configured methods, on the run's device."""
         methods = build_methods(
             config.methods,
             shape_of(teacher.detector),
-            shape_of(student),
-            build_criterion(config.criterion, student),
+            shape_of(student.detector),
+            build_criterion(config.criterion, student.detector),
             config.training.seed,
         )
         lessons = [
@@ -159,9 +171,9 @@ class Session:
         check_teacher(row.metrics, config.teacher.min_ap, coverage)
         return row
 
-    def train(self, role: Trained, student: Detector, guides: Sequence[Guide]) -> Best:
+    def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
-        config = self.config
+        config, student = self.config, learner.detector
         wanted = [student.preprocessing, *(guide.teacher.detector.preprocessing for guide in guides)]
         inputs = [DetectorInput(preprocessing) for preprocessing in dict.fromkeys(wanted)]
         random_changes = augmentation(
@@ -171,7 +183,7 @@ class Session:
         )
         trainer = Trainer(
             role=role,
-            detector=student,
+            learner=learner,
             loss=LossStep(
                 student,
                 build_criterion(config.criterion, student),

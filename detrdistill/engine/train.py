@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from detrdistill.config import Training
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.guide import Moment
-from detrdistill.engine.optimizer import build_optimizer, build_schedule, moving_average
+from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
@@ -69,7 +68,7 @@ class Trainer:
 
     Attributes:
         role: whose curve this is.
-        detector: the student or the control.
+        learner: the student or the control.
         loss: of a batch; its guides' methods are trained beside the detector.
         evaluate: COCO metrics of a detector on the validation split.
         export: called with the averaged detector whenever it is the best so far.
@@ -78,7 +77,7 @@ class Trainer:
     """
 
     role: Literal["student", "control"]
-    detector: Detector
+    learner: Learner
     loss: LossStep
     dataset: DetectionDataset
     training: Training
@@ -96,18 +95,12 @@ class Trainer:
         self.sampler = EpochSampler(len(self.dataset), self.training.batch_size, self.training.seed)
         self.total_steps = self.training.epochs * self.sampler.steps_per_epoch
         self.extra = nn.ModuleList(lesson.method for guide in self.loss.guides for lesson in guide.lessons)
+        self.detector, self.averaged = self.learner.detector, self.learner.averaged
         self.optimizer = build_optimizer(self.detector, self.extra, self.training)
         self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
-        decay = self.training.ema_decay
-        self.averaged: AveragedModel | None = None if decay is None else moving_average(self.detector, decay)
         self.step = 0
         self.best = Best()
         self.state_folder = self.work / "state" / self.role
-
-    @property
-    def evaluated_detector(self) -> Detector:
-        """The averaged weights, or the plain ones where there is no average."""
-        return self.detector if self.averaged is None else self.averaged.module  # pyright: ignore
 
     @property
     def epoch(self) -> float:
@@ -191,7 +184,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        detector = self.evaluated_detector
+        detector = self.learner.evaluated
         detector.eval()
         metrics = self.evaluate(detector)
         self.report(Evaluated(role=self.role, step=self.step, epoch=self.epoch, metrics=metrics))

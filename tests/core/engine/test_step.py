@@ -10,6 +10,7 @@ from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
 from detrdistill.engine.guide import Guide, Lesson, Moment
+from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
@@ -157,6 +158,25 @@ def test_a_schedule_multiplies_the_weights_of_a_method():
     weights = step.criterion.weights() | {name: 0.5 * weight for name, weight in lesson.method.weights().items()}
     by_hand = sum(weights[name] * float(term) for name, term in losses.terms.items())
     assert float(losses.total.detach()) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_the_average_as_teacher_follows_the_student():
+    student = tiny_detector("rt-detr", queries=8)
+    average = moving_average(student, decay=0.5)
+    teacher = Teacher(Learner(student, average).evaluated, (0, 1, 2))
+    pixels = torch.rand(1, 3, SIDE, SIDE)
+    before = teacher(pixels).logits_LBQC
+    for _ in range(2):  # the first update copies
+        with torch.no_grad():
+            for weight in student.parameters():
+                weight.add_(0.01)
+        average.update_parameters(student)
+    after = teacher(pixels).logits_LBQC
+    assert not torch.equal(after, before)
+    expected = tiny_detector("rt-detr", queries=8).eval()
+    expected.load_state_dict(average.module.state_dict())
+    assert torch.equal(after, expected(pixels).logits_LBQC)
+    assert not torch.equal(after, student.eval()(pixels).logits_LBQC)
 
 
 def test_frozen_batch_norms_keep_their_statistics():
