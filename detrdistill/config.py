@@ -113,11 +113,14 @@ class Evaluation(BaseModel):
     batch_size: int = Field(default=16, ge=1, le=1024)
 
 
-class TeacherGate(BaseModel):
-    """What a teacher must show before any training starts."""
+class Teacher(BaseModel):
+    """Who teaches, and what a teacher must show before any training starts."""
 
     model_config = STRICT
 
+    source: Literal["checkpoint", "ema"] = "checkpoint"
+    """A trained detector, or the moving average of the student itself (self-distillation), which needs
+    `training.ema_decay`, is given no checkpoint and passes no gate: at the first step it is the student."""
     min_ap: float = Field(default=0.1, ge=0, le=1)
     """Lowest AP on the run's own validation set; below it the run fails and says why."""
 
@@ -182,7 +185,7 @@ class DistillConfig(BaseModel):
     """A named configuration that fills the fields which are not given; see `GET /catalog`."""
     student: Architecture | None = None
     """The student; null: architecture and weights of the given student checkpoint."""
-    teacher: TeacherGate = TeacherGate()
+    teacher: Teacher = Teacher()
     methods: tuple[Method, ...] = Field(default=(MatchedLogits(), TargetFeatures(), QueryPrior()), min_length=1)
     """Distillation methods, each at most once; their terms are added to the detection loss."""
     control: bool = False
@@ -203,6 +206,8 @@ class DistillConfig(BaseModel):
         kinds = [method.kind for method in self.methods]
         if len(set(kinds)) < len(kinds):
             raise ValueError("each method may be listed once")
+        if self.teacher.source == "ema" and self.training.ema_decay is None:
+            raise ValueError("the moving average can teach only where training.ema_decay is set")
         _check_fit(self.student, self.data)
         return self
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from detrdistill.weighting import Schedule
+
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every part of a run's schema is validated."""
 
@@ -29,6 +31,7 @@ class MatchedLogits(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 1)."""
+    schedule: Schedule = Schedule()
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
     l1_weight: float = Field(default=5.0, ge=0)
@@ -83,6 +86,7 @@ class TargetFeatures(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 2)."""
+    schedule: Schedule = Schedule()
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
@@ -120,6 +124,7 @@ class QueryPrior(BaseModel):
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
+    schedule: Schedule = Schedule()
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "student"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
     predictions; Eq. 10 takes the teacher's own assignment of the same layer. Paper: teacher_layer."""
@@ -148,6 +153,7 @@ class DistillationPoints(BaseModel):
     """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
+    schedule: Schedule = Schedule()
     general: int = Field(default=300, ge=0, le=1000)
     """Queries drawn at random in every step; 0: none."""
     specific: bool = True
@@ -192,6 +198,7 @@ class FeatureMaps(BaseModel):
     with most of its cells hidden."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
+    schedule: Schedule = Schedule()
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to."""
     mask_ratio: float = Field(default=0.65, ge=0, lt=1)
@@ -212,6 +219,7 @@ class ForegroundMemory(BaseModel):
     kind: Literal["foreground_memory"] = "foreground_memory"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
+    schedule: Schedule = Schedule()
     foreground_weight: float = Field(default=5e-5, ge=0)
     """alpha: weight of the cells inside ground truth, where each object counts the same."""
     background_weight: float = Field(default=1e-7, ge=0)

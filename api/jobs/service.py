@@ -128,6 +128,14 @@ def _check_teacher(request: JobCreate, teacher: Checkpoint | None, dataset: Data
                 hint='Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
             )
         return
+    if config.teacher.source == "ema":
+        if teacher is not None:
+            raise ApiError(
+                "The moving average of the student teaches; there is no place for a checkpoint.",
+                pointer="/teacher_id",
+                hint='Leave teacher_id out, or set config.teacher.source to "checkpoint".',
+            )
+        return
     if teacher is None:
         raise ApiError(
             "A distill job needs a teacher.", pointer="/teacher_id", hint="Upload one with POST /checkpoints."

@@ -19,6 +19,9 @@ from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.outputs import strides
 
+_NOT_OF_THE_METHOD = {"kind", "variant", "schedule"}
+"""The variant's defaults are in the other fields by now, and a schedule is the step's to keep."""
+
 
 def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
     """The detection loss; its classification is the family's own unless configured."""
@@ -52,7 +55,7 @@ def _build_method(
     student: DetectorShape,
     criterion: SetCriterion,
 ) -> Method:
-    knobs = config.model_dump(exclude={"kind", "variant"})  # the variant's defaults are in the knobs by now
+    knobs = config.model_dump(exclude=_NOT_OF_THE_METHOD)
     match config:
         case configs.MatchedLogits():
             return MatchedLogits(teacher, student, **knobs)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 import torch
@@ -56,6 +57,19 @@ def build_schedule(optimizer: AdamW, training: Training, total_steps: int) -> La
                 assert_never(training.schedule)
 
     return LambdaLR(optimizer, factor)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A detector in training, and the moving average of its weights."""
+
+    detector: Detector
+    averaged: AveragedModel | None
+
+    @property
+    def evaluated(self) -> Detector:
+        """The averaged weights, or the plain ones where there is no average."""
+        return self.detector if self.averaged is None else self.averaged.module  # pyright: ignore[reportReturnType]
 
 
 def moving_average(detector: Detector, decay: float) -> AveragedModel:

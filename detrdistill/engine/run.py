@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from detrdistill.config import DistillConfig, TrainConfig
+from detrdistill.engine.guide import Guide
 from detrdistill.engine.session import Paths, Session, Trained
-from detrdistill.engine.teacher import Teacher
 from detrdistill.engine.train import Best, Report
 from detrdistill.events import ModelReport, Role, RunFinished, RunResult, StageChanged
-from detrdistill.methods.method import Method
 
 
 def run(
@@ -31,19 +30,21 @@ def run(
     report(StageChanged(stage="prepare"))
     student = session.new_student()
     rows: dict[Role, ModelReport] = {}
-    teacher: Teacher | None = None
-    methods: list[Method] = []
+    guides: list[Guide] = []
     if isinstance(config, DistillConfig):
-        teacher, coverage = session.load_teacher()
-        methods = session.build_methods(config, teacher, student)
-        report(StageChanged(stage="teacher_gate"))
-        rows["teacher"] = session.pass_gate(config, teacher, coverage)
+        if config.teacher.source == "ema":
+            guides.append(session.build_guide(config, session.own_average(student), student))
+        else:
+            teacher, coverage = session.load_teacher()
+            guides.append(session.build_guide(config, teacher, student))
+            report(StageChanged(stage="teacher_gate"))
+            rows["teacher"] = session.pass_gate(config, teacher, coverage)
 
     report(StageChanged(stage="train_student"))
-    best: dict[Trained, Best] = {"student": session.train("student", student, teacher, methods)}
+    best: dict[Trained, Best] = {"student": session.train("student", student, guides)}
     if isinstance(config, DistillConfig) and config.control:
         report(StageChanged(stage="train_control"))
-        best["control"] = session.train("control", session.new_student(), None, [])
+        best["control"] = session.train("control", session.new_student(), [])
 
     report(StageChanged(stage="export"))
     for role, found in best.items():

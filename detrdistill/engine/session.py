@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
+from detrdistill.engine.guide import Guide, Lesson
+from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher, check_teacher
@@ -33,7 +35,6 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.methods.method import Method
 from detrdistill.pairing import check_criterion, check_pair
 
 Trained = Literal["student", "control"]
@@ -82,7 +83,7 @@ class Session:
 
     # ---- detectors
 
-    def new_student(self) -> Detector:
+    def new_student(self) -> Learner:
         """The student at its first step: new from the catalog, or from a checkpoint."""
         seed, classes = self.config.training.seed, self.train_set.classes
         size = self.config.data.image_size
@@ -102,7 +103,18 @@ class Session:
             )
         check_criterion(self.config.criterion, student.family)
         make_trainable(student)
-        return student.to(self.device)
+        student, decay = student.to(self.device), self.config.training.ema_decay
+        return Learner(student, None if decay is None else moving_average(student, decay))
+
+    def own_average(self, student: Learner) -> Teacher:
+        """The moving average of the student, as its teacher."""
+        if self.paths.teacher is not None:
+            raise ConfigError(
+                "The moving average of the student teaches; there is no place for a checkpoint.",
+                hint='Leave the teacher out, or set teacher.source to "checkpoint".',
+                pointer="/teacher",
+            )
+        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
 
     def load_teacher(self) -> tuple[Teacher, Coverage]:
         """The teacher, with its classes in the order of the data set."""
@@ -113,21 +125,25 @@ class Session:
         self._report_coverage("teacher", coverage)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
-    def build_methods(self, config: DistillConfig, teacher: Teacher, student: Detector) -> list[Method]:
-        """The configured methods, on the run's device.
+    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Learner) -> Guide:
+        """The teacher with the configured methods, on the run's device.
 
         Raises:
             ConfigError: a method is not defined between these two detectors.
         """
-        check_pair(config, teacher.detector.family, student.family)
+        check_pair(config, teacher.detector.family, student.detector.family)
         methods = build_methods(
             config.methods,
             shape_of(teacher.detector),
-            shape_of(student),
-            build_criterion(config.criterion, student),
+            shape_of(student.detector),
+            build_criterion(config.criterion, student.detector),
             config.training.seed,
         )
-        return [method.to(self.device) for method in methods]
+        lessons = [
+            Lesson(method.to(self.device), chosen.schedule)
+            for method, chosen in zip(methods, config.methods, strict=True)
+        ]
+        return Guide(teacher, lessons)
 
     def _report_coverage(self, role: Role, coverage: Coverage) -> None:
         self.report(
@@ -162,12 +178,11 @@ class Session:
         check_teacher(row.metrics, config.teacher.min_ap, coverage)
         return row
 
-    def train(self, role: Trained, student: Detector, teacher: Teacher | None, methods: list[Method]) -> Best:
+    def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
-        config = self.config
-        inputs = [DetectorInput(student.preprocessing)]
-        if teacher is not None and teacher.detector.preprocessing != student.preprocessing:
-            inputs.append(DetectorInput(teacher.detector.preprocessing))
+        config, student = self.config, learner.detector
+        wanted = [student.preprocessing, *(guide.teacher.detector.preprocessing for guide in guides)]
+        inputs = [DetectorInput(preprocessing) for preprocessing in dict.fromkeys(wanted)]
         random_changes = augmentation(
             horizontal_flip=config.data.horizontal_flip,
             photometric=config.data.photometric,
@@ -175,13 +190,11 @@ class Session:
         )
         trainer = Trainer(
             role=role,
-            detector=student,
-            methods=methods,
+            learner=learner,
             loss=LossStep(
                 student,
                 build_criterion(config.criterion, student),
-                methods,
-                teacher,
+                guides,
                 inputs,
                 _autocast(config.training.precision, self.device),
                 self.device,

@@ -1,6 +1,6 @@
 """One optimiser step: teacher, student, losses, backward. The place where the parts of the core meet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.detector import Detector
-from detrdistill.engine.teacher import Teacher
+from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import Asked, Method, Signals
+from detrdistill.methods.method import Asked, Signals
 from detrdistill.outputs import DetectorOutput, Targets
+from detrdistill.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -27,59 +28,74 @@ class StepLosses:
     """Unweighted terms, detached."""
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What a lesson of this batch has asked for, before the student has run."""
+
+    guide: Guide
+    lesson: Lesson
+    taught: DetectorOutput
+    answer: DetectorOutput | None
+    """The teacher's predictions from the queries that the method asked it for."""
+    asked: Asked | None
+
+
 class LossStep:
-    """Computes the total loss of a batch: detection, plus what each method adds.
+    """Computes the total loss of a batch: detection, plus what each method at work adds.
 
     Args:
         detector: the student (or control), in training mode.
         criterion: detection loss.
-        methods: distillation methods; empty for plain training.
-        teacher: required by methods.
-        inputs: preprocessing of the student's and, after it, the teacher's pictures in a batch. One entry where
-            both take the same.
+        guides: teachers with their methods; empty for plain training.
+        inputs: preprocessing of the pictures in a batch: the student's, then those of teachers that take others.
         autocast: number type of the forward passes; None: float32.
+        device: where it runs.
     """
 
     def __init__(
         self,
         detector: Detector,
         criterion: SetCriterion,
-        methods: Sequence[Method],
-        teacher: Teacher | None,
+        guides: Sequence[Guide],
         inputs: Sequence[DetectorInput],
         autocast: torch.dtype | None,
         device: torch.device,
     ):
         self.detector = detector
         self.criterion = criterion
-        self.methods = methods
-        self.teacher = teacher
+        self.guides = guides
         self.inputs = inputs
         self.autocast = autocast
         self.device = device
-        self.weights = dict(criterion.weights())
-        for method in methods:
-            self.weights |= method.weights()
 
-    def __call__(self, batch: Batch) -> StepLosses:
+    def __call__(self, batch: Batch, moment: Moment | None = None) -> StepLosses:
         """Forward pass and losses.
+
+        Args:
+            batch: pictures and targets.
+            moment: when in the training; None: at half of it, where every method of a default schedule is at work.
 
         Raises:
             Diverged: a term is not finite.
             KeyError: a term has no weight; nothing is dropped silently.
         """
+        moment = moment or Moment()
         targets = [target.to(self.device) for target in batch.targets]
-        pixels = [
-            prepare.normalise(image.to(self.device, non_blocking=True))
+        pixels = {
+            prepare.preprocessing: prepare.normalise(image.to(self.device, non_blocking=True))
             for prepare, image in zip(self.inputs, batch.images, strict=True)
-        ]
-        if self.teacher is None:
-            with self._precision():
-                student = self.detector(pixels[0], targets)
-            terms = self.criterion(student, targets)
-        else:
-            terms = self._distilled(pixels[0], pixels[-1], targets, self.teacher)
-        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        }
+        with self._precision():
+            requests = self._requests(pixels, moment)
+            own_pixels_BCHW = pixels[self.detector.preprocessing]
+            student, groups = self._student(own_pixels_BCHW, targets, [request.asked for request in requests])
+        terms = self.criterion(student, targets)
+        weights = self.criterion.weights()
+        signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
+        for request, group in zip(requests, groups, strict=True):
+            terms |= request.lesson.method(signals[request.guide].given(group, request.answer))
+            weights |= request.lesson.weights(moment)
+        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
             wrong = [name for name, term in terms.items() if not torch.isfinite(term)]
             raise Diverged(
@@ -88,22 +104,19 @@ class LossStep:
             )
         return StepLosses(total, {name: term.detach() for name, term in terms.items()})
 
-    def _distilled(
-        self, pixels_BCHW: Tensor, teacher_pixels_BCHW: Tensor, targets: Sequence[Targets], teacher: Teacher
-    ) -> dict[str, Tensor]:
-        with self._precision():
-            taught = teacher(teacher_pixels_BCHW)
-            wanted = [method.teacher_queries(taught) for method in self.methods]
-            answered = [None if queries is None else teacher.decode(taught, queries) for queries in wanted]
-            asked = [
-                method.student_queries(taught, answer) for method, answer in zip(self.methods, answered, strict=True)
-            ]
-            student, groups = self._student(pixels_BCHW, targets, asked)
-        terms = self.criterion(student, targets)
-        signals = Signals(student, taught, targets, self.criterion)
-        for method, group, answer in zip(self.methods, groups, answered, strict=True):
-            terms |= method(signals.given(group, answer))
-        return terms
+    def _requests(self, pixels: Mapping[Preprocessing, Tensor], moment: Moment) -> list[_Request]:
+        """Run the teachers of the lessons at work, and collect what these want to know of the student."""
+        requests: list[_Request] = []
+        for guide in self.guides:
+            teacher, lessons = guide.teacher, guide.at_work(moment)
+            if not lessons:
+                continue
+            taught = teacher(pixels[teacher.detector.preprocessing])
+            for lesson in lessons:
+                queries = lesson.method.teacher_queries(taught)
+                answer = None if queries is None else teacher.decode(taught, queries)
+                requests.append(_Request(guide, lesson, taught, answer, lesson.method.student_queries(taught, answer)))
+        return requests
 
     def _student(
         self, pixels_BCHW: Tensor, targets: Sequence[Targets], asked: Sequence[Asked | None]

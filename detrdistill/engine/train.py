@@ -8,17 +8,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from detrdistill.config import Training
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
 from detrdistill.detectors.detector import Detector
-from detrdistill.engine.optimizer import build_optimizer, build_schedule, moving_average
+from detrdistill.engine.guide import Moment
+from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, StepLogged
-from detrdistill.methods.method import Method
 
 Report = Callable[[Event], None]
 _LOGS_PER_RUN = 400
@@ -69,8 +68,8 @@ class Trainer:
 
     Attributes:
         role: whose curve this is.
-        detector: the student or the control.
-        methods: distillation methods; empty for the control and for plain training.
+        learner: the student or the control.
+        loss: of a batch; its guides' methods are trained beside the detector.
         evaluate: COCO metrics of a detector on the validation split.
         export: called with the averaged detector whenever it is the best so far.
         state_folder: checkpoints of this detector.
@@ -78,8 +77,7 @@ class Trainer:
     """
 
     role: Literal["student", "control"]
-    detector: Detector
-    methods: list[Method]
+    learner: Learner
     loss: LossStep
     dataset: DetectionDataset
     training: Training
@@ -96,19 +94,13 @@ class Trainer:
     def __post_init__(self) -> None:
         self.sampler = EpochSampler(len(self.dataset), self.training.batch_size, self.training.seed)
         self.total_steps = self.training.epochs * self.sampler.steps_per_epoch
-        self.extra = nn.ModuleList(self.methods)
+        self.extra = nn.ModuleList(lesson.method for guide in self.loss.guides for lesson in guide.lessons)
+        self.detector, self.averaged = self.learner.detector, self.learner.averaged
         self.optimizer = build_optimizer(self.detector, self.extra, self.training)
         self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
-        decay = self.training.ema_decay
-        self.averaged: AveragedModel | None = None if decay is None else moving_average(self.detector, decay)
         self.step = 0
         self.best = Best()
         self.state_folder = self.work / "state" / self.role
-
-    @property
-    def evaluated_detector(self) -> Detector:
-        """The averaged weights, or the plain ones where there is no average."""
-        return self.detector if self.averaged is None else self.averaged.module  # pyright: ignore
 
     @property
     def epoch(self) -> float:
@@ -129,7 +121,7 @@ class Trainer:
         self._resume()
         self.progress.skip(self.step)
         log_every = max(1, self.total_steps // _LOGS_PER_RUN)
-        meter = Meter(self.step)
+        meter = Meter()
         saved_at = time.monotonic()
         for batch in self._batches():
             meter.add(*self._optimise(batch), images=len(batch.targets))
@@ -161,7 +153,7 @@ class Trainer:
         self.extra.train()
         if self.training.freeze_batch_norm:
             freeze_batch_norms(self.detector)
-        losses = self.loss(batch)
+        losses = self.loss(batch, Moment(self.step, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -175,7 +167,7 @@ class Trainer:
         return losses.terms, losses.total.detach(), norm
 
     def _log(self, meter: "Meter") -> None:
-        means, images_per_second = meter.flush(self.step)
+        means, images_per_second = meter.flush()
         self.report(
             StepLogged(
                 role=self.role,
@@ -192,7 +184,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        detector = self.evaluated_detector
+        detector = self.learner.evaluated
         detector.eval()
         metrics = self.evaluate(detector)
         self.report(Evaluated(role=self.role, step=self.step, epoch=self.epoch, metrics=metrics))
@@ -242,25 +234,25 @@ class Trainer:
 class Meter:
     """Means of the loss terms since the last log, kept on the device until asked for."""
 
-    def __init__(self, step: int):
-        self._restart(step)
+    def __init__(self) -> None:
+        self._restart()
 
     def add(self, terms: dict[str, Tensor], total: Tensor, norm: Tensor, *, images: int) -> None:
         """Count one step."""
         for name, value in (terms | {"total": total, "grad_norm": norm}).items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
         self._images += images
 
-    def flush(self, step: int) -> tuple[dict[str, float], float]:
-        """Means per step and images per second; start over."""
-        steps = step - self._first_step
-        means = {name: float(value) / steps for name, value in self._sums.items()}
+    def flush(self) -> tuple[dict[str, float], float]:
+        """Means over the steps that had the term, and images per second; start over."""
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         images_per_second = self._images / max(time.monotonic() - self._start, 1e-9)
-        self._restart(step)
+        self._restart()
         return means, images_per_second
 
-    def _restart(self, step: int) -> None:
+    def _restart(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
         self._images = 0
-        self._first_step = step
         self._start = time.monotonic()

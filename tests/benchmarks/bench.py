@@ -22,6 +22,7 @@ from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
+from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
@@ -107,8 +108,9 @@ def step_cost() -> dict[str, Any]:
     student.train()
     frozen = Teacher(teacher, tuple(range(10)))
     inputs = [DetectorInput(student.preprocessing)]
-    plain = LossStep(student, criterion, [], None, inputs, None, device)
-    distilled = LossStep(student, criterion, methods, frozen, inputs, None, device)
+    guide = Guide(frozen, [Lesson(method) for method in methods])
+    plain = LossStep(student, criterion, [], inputs, None, device)
+    distilled = LossStep(student, criterion, [guide], inputs, None, device)
     batch = _batch(side, batch_size)
     pixels = inputs[0].normalise(batch.images[0].to(device))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForObjectDetection
 
@@ -159,6 +160,57 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
         assert_equal_weights(weights_of(work / role), weights_of(tmp_path / role))
     seen = {(event.role, event.step) for event in recorder.of(StepLogged)}
     assert ("student", 1) not in seen, "steps already done are not repeated"
+
+
+def test_a_scheduled_run_resumes_to_the_same_bits(rectangles: Path, teacher: Path, tmp_path: Path):
+    """Stopped between the end of one method and the start of another, before the teacher's last step."""
+    methods = [
+        {"kind": "matched_logits", "schedule": {"end": 0.4, "warmup": 0.2}},
+        {"kind": "target_features", "schedule": {"start": 0.7, "decay": "cosine"}},
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    recorder = Recorder()
+    run(config_of(methods=methods, control=False), Paths(rectangles, whole, teacher=teacher), recorder)
+    taught = [any("matched" in name or "target" in name for name in event.losses) for event in recorder.of(StepLogged)]
+    assert taught == [True, True, False, False, True, True]
+    run_in_two_parts(
+        lambda: config_of(methods=methods, control=False),
+        lambda folder: Paths(rectangles, folder, teacher=teacher),
+        parts,
+        3,
+    )
+    assert_equal_weights(weights_of(whole / "student"), weights_of(parts / "student"))
+
+
+SELF_TAUGHT = {"teacher": {"source": "ema"}, "methods": [{"kind": "matched_logits"}, {"kind": "query_prior"}]}
+
+
+def test_the_moving_average_teaches_without_checkpoint_or_gate(rectangles: Path, tmp_path: Path):
+    """Resumed in the student's training, the run ends in the same bits: the teacher is part of what is saved."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    recorder = Recorder()
+    result = run(config_of(**SELF_TAUGHT), Paths(rectangles, whole), recorder)
+    assert [event.stage for event in recorder.events if event.kind == "stage"] == [
+        "prepare",
+        "train_student",
+        "train_control",
+        "export",
+    ]
+    assert result.teacher is None
+    assert result.kd_gain is not None
+    own = [event for event in recorder.of(StepLogged) if event.role == "student"]
+    assert {name.split(".")[0] for name in own[0].losses} >= {"matched_logits", "query_prior"}
+    assert own[0].losses["matched_logits.l1"] < own[-1].losses["matched_logits.l1"], "the teacher stays behind"
+    run_in_two_parts(lambda: config_of(**SELF_TAUGHT), lambda folder: Paths(rectangles, folder), parts, 2)
+    assert_equal_weights(weights_of(whole / "student"), weights_of(parts / "student"))
+
+
+def test_the_moving_average_must_exist_and_is_given_no_checkpoint(rectangles: Path, teacher: Path, tmp_path: Path):
+    with pytest.raises(ValidationError, match=r"training\.ema_decay"):
+        config_of(**SELF_TAUGHT, training=TRAINING | {"ema_decay": None})
+    with pytest.raises(ConfigError, match="no place for a checkpoint") as caught:
+        run(config_of(**SELF_TAUGHT), Paths(rectangles, tmp_path, teacher=teacher), Recorder())
+    assert caught.value.pointer == "/teacher"
 
 
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(

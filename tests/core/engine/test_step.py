@@ -9,8 +9,12 @@ from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
+from detrdistill.engine.guide import Guide, Lesson, Moment
+from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.engine.teacher import Teacher
+from detrdistill.methods.method import Method
+from detrdistill.weighting import Schedule
 from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
 
 BATCH = Batch(
@@ -42,8 +46,13 @@ def step_of(student: Detector, teacher: Detector, config: DistillConfig) -> Loss
     make_trainable(student)
     student.train()
     inputs = [DetectorInput(student.preprocessing)]
-    taught = Teacher(teacher, tuple(range(3)))
-    return LossStep(student, criterion, methods, taught, inputs, None, torch.device("cpu"))
+    teacher.preprocessing = student.preprocessing
+    guide = Guide(Teacher(teacher, tuple(range(3))), [Lesson(method) for method in methods])
+    return LossStep(student, criterion, [guide], inputs, None, torch.device("cpu"))
+
+
+def methods_of(step: LossStep) -> list[Method]:
+    return [lesson.method for guide in step.guides for lesson in guide.lessons]
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
@@ -65,7 +74,7 @@ def test_gradients_reach_the_student_and_the_projections_only(family: str, varia
     }
     for name, weight in student.named_parameters():
         assert not weight.requires_grad or weight.grad is not None, name
-    for method in step.methods:
+    for method in methods_of(step):
         for name, weight in method.named_parameters():
             assert weight.grad is not None, f"{method.name}.{name}"
     assert all(weight.grad is None and not weight.requires_grad for weight in teacher.parameters())
@@ -76,7 +85,7 @@ def test_a_teacher_of_another_width_is_projected():
     teacher = tiny_detector("deimv2", queries=12)
     step = step_of(student, teacher, methods_config("paper"))
     step(BATCH).total.backward()
-    assert {name for method in step.methods for name, _ in method.named_parameters()} != set()
+    assert {name for method in methods_of(step) for name, _ in method.named_parameters()} != set()
 
 
 def test_a_teacher_in_training_mode_is_noticed():
@@ -94,8 +103,8 @@ def test_the_teacher_is_out_of_reach_and_answers_the_same_twice():
     step(BATCH)
     assert not teacher.training
     pixels = torch.rand(1, 3, SIDE, SIDE)
-    assert step.teacher is not None
-    assert torch.equal(step.teacher(pixels).logits_LBQC, step.teacher(pixels).logits_LBQC)
+    taught = step.guides[0].teacher
+    assert torch.equal(taught(pixels).logits_LBQC, taught(pixels).logits_LBQC)
 
 
 def test_teacher_as_student_without_dropout_costs_only_the_entropy():
@@ -122,6 +131,52 @@ def test_unmapped_teacher_classes_have_no_influence():
     pixels = torch.rand(1, 3, SIDE, SIDE)
     mapped, full = teacher(pixels).logits_LBQC, detector(pixels).logits_LBQC
     assert torch.equal(mapped, full[..., [2, 0]])
+
+
+def test_a_method_outside_its_schedule_is_not_computed_and_a_teacher_without_methods_not_run():
+    student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
+    step = step_of(student, teacher, methods_config("official"))
+    logits, features, prior = step.guides[0].lessons
+    late = [Lesson(logits.method, Schedule(start=0.5)), Lesson(features.method, Schedule(start=0.75))]
+    guide = Guide(step.guides[0].teacher, [*late, Lesson(prior.method, Schedule(start=0.5, end=0.75))])
+    step = LossStep(student, step.criterion, [guide], step.inputs, None, step.device)
+    passes: list[object] = []
+    teacher.register_forward_hook(lambda *_: passes.append(_))
+    at_work = [{name.split(".")[0] for name in step(BATCH, Moment(now, total_steps=4)).terms} for now in range(4)]
+    own = {"detection", "proposal", "denoising"}
+    assert at_work == [own, own, own | {"matched_logits", "query_prior"}, own | {"matched_logits", "target_features"}]
+    assert len(passes) == 2
+
+
+def test_a_schedule_multiplies_the_weights_of_a_method():
+    """Half of the rise in the second of four steps: (1.5 - 0) / 4 of the training over a rise of 0.75."""
+    student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
+    step = step_of(student, teacher, methods_config("official"))
+    lesson = Lesson(step.guides[0].lessons[0].method, Schedule(warmup=0.75))
+    step = LossStep(student, step.criterion, [Guide(step.guides[0].teacher, [lesson])], step.inputs, None, step.device)
+    losses = step(BATCH, Moment(1, total_steps=4))
+    weights = step.criterion.weights() | {name: 0.5 * weight for name, weight in lesson.method.weights().items()}
+    by_hand = sum(weights[name] * float(term) for name, term in losses.terms.items())
+    assert float(losses.total.detach()) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_the_average_as_teacher_follows_the_student():
+    student = tiny_detector("rt-detr", queries=8)
+    average = moving_average(student, decay=0.5)
+    teacher = Teacher(Learner(student, average).evaluated, (0, 1, 2))
+    pixels = torch.rand(1, 3, SIDE, SIDE)
+    before = teacher(pixels).logits_LBQC
+    for _ in range(2):  # the first update copies
+        with torch.no_grad():
+            for weight in student.parameters():
+                weight.add_(0.01)
+        average.update_parameters(student)
+    after = teacher(pixels).logits_LBQC
+    assert not torch.equal(after, before)
+    expected = tiny_detector("rt-detr", queries=8).eval()
+    expected.load_state_dict(average.module.state_dict())
+    assert torch.equal(after, expected(pixels).logits_LBQC)
+    assert not torch.equal(after, student.eval()(pixels).logits_LBQC)
 
 
 def test_frozen_batch_norms_keep_their_statistics():

@@ -1,0 +1,87 @@
+"""A teacher with its methods: which of them are at work in a step, and how much each counts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, assert_never
+
+from detrdistill.engine.teacher import Teacher
+from detrdistill.methods.method import Method
+from detrdistill.weighting import Schedule
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in a training a step lies."""
+
+    step: int = 0
+    """Steps done before it."""
+    total_steps: int = 1
+
+    @property
+    def position(self) -> float:
+        """Share of the training done at the middle of the step, in (0, 1)."""
+        return (self.step + 0.5) / self.total_steps
+
+
+def schedule_factor(
+    position: float, *, start: float, end: float, warmup: float, decay: Literal["none", "linear", "cosine"]
+) -> float:
+    """What multiplies a method's weight at a position of the training, in [0, 1]; see `Schedule`.
+
+    A function of the position alone, so that a resumed run goes on as if it had not stopped.
+    """
+    if not start <= position < end:
+        return 0.0
+    if position < start + warmup:
+        return (position - start) / warmup
+    done = (position - start - warmup) / max(end - start - warmup, 1e-9)
+    match decay:
+        case "none":
+            return 1.0
+        case "linear":
+            return 1 - done
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        case _:
+            assert_never(decay)
+
+
+class Lesson:
+    """A method in the course of a training.
+
+    Args:
+        method: what is computed.
+        schedule: when, and how much it counts.
+    """
+
+    def __init__(self, method: Method, schedule: Schedule | None = None):
+        self.method = method
+        self._schedule = partial(schedule_factor, **(schedule or Schedule()).model_dump())
+
+    def factor(self, moment: Moment) -> float:
+        """What multiplies the method's weights in a step; zero: it is not at work."""
+        return self._schedule(moment.position)
+
+    def weights(self, moment: Moment) -> dict[str, float]:
+        """Coefficient of every term the method can return, in a step."""
+        factor = self.factor(moment)
+        return {name: factor * weight for name, weight in self.method.weights().items()}
+
+
+class Guide:
+    """A teacher, and what is learnt from it.
+
+    Args:
+        teacher: gives the signals.
+        lessons: its methods.
+    """
+
+    def __init__(self, teacher: Teacher, lessons: Sequence[Lesson]):
+        self.teacher = teacher
+        self.lessons = tuple(lessons)
+
+    def at_work(self, moment: Moment) -> list[Lesson]:
+        """The lessons of a step."""
+        return [lesson for lesson in self.lessons if lesson.factor(moment) > 0]
