@@ -4,7 +4,7 @@ Defaults that depend on another field (a method's `variant`) are filled in durin
 configuration is always explicit.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,13 +13,17 @@ from detrdistill.weighting import Schedule
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every part of a run's schema is validated."""
 
-Variant = Literal["official", "paper"]
-"""`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see docs."""
+Variant = Literal["official", "paper", "recommended"]
+"""`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs.
+`recommended`: what this project's measurements favour (docs/results.md)."""
 
 
-def _with_defaults(values: Any, field: str, value: str, defaults: dict[str, Any]) -> Any:
-    """Fill the defaults that belong to one value of a field; those of its default are the field defaults."""
-    return defaults | values if isinstance(values, dict) and values.get(field) == value else values  # pyright: ignore
+def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]]) -> Any:
+    """Fill the defaults that belong to the value of a field; those of its default are the field defaults."""
+    if not isinstance(values, dict):
+        return values
+    given = cast("dict[str, Any]", values)
+    return defaults.get(str(given.get(field)), {}) | given
 
 
 class MatchedLogits(BaseModel):
@@ -72,9 +76,9 @@ class MatchedLogits(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_defaults(
-            values, "variant", "paper", {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
-        )
+        paper = {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
+        recommended = {"pair_weight": "teacher_confidence", "contrastive_weight": 0.0}
+        return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
 
 
 class TargetFeatures(BaseModel):
@@ -112,7 +116,8 @@ class TargetFeatures(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         paper = {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5, "mask_padding": True}
-        return _with_defaults(values, "variant", "paper", paper)
+        recommended = {"source": "memory", "mask_padding": True}
+        return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
 
 
 class QueryPrior(BaseModel):
@@ -138,9 +143,8 @@ class QueryPrior(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_defaults(
-            values, "variant", "paper", {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
-        )
+        paper = {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
+        return _with_defaults(values, "variant", {"paper": paper, "recommended": paper})
 
 
 class DistillationPoints(BaseModel):
@@ -178,7 +182,7 @@ class DistillationPoints(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_defaults(values, "variant", "recommended", {"class_form": "binary", "layers": "paired"})
+        return _with_defaults(values, "variant", {"recommended": {"class_form": "binary", "layers": "paired"}})
 
     @model_validator(mode="after")
     def _has_points(self) -> "DistillationPoints":
@@ -207,7 +211,7 @@ class FeatureMaps(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _form(cls, values: Any) -> Any:
-        return _with_defaults(values, "form", "mgd", {"weight": 2e-5})
+        return _with_defaults(values, "form", {"mgd": {"weight": 2e-5}})
 
 
 class ForegroundMemory(BaseModel):

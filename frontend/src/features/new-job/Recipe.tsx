@@ -1,6 +1,6 @@
 import { Card } from "@/components/basics";
 import { CheckField, SelectField, TextField } from "@/components/Field";
-import { type Draft, METHODS, type MethodKind, type Variant } from "@/features/new-job/draft";
+import { type Draft, type MethodDraft, type MethodKind, METHODS } from "@/features/new-job/draft";
 import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
 
 interface Props {
@@ -19,33 +19,47 @@ export function Recipe(props: Props) {
 }
 
 function Methods({ draft, change, problemAt }: Props) {
-  const set = (kind: MethodKind, values: Partial<Draft["methods"][MethodKind]>) =>
+  const set = (kind: MethodKind, values: Partial<MethodDraft>) =>
     change({ methods: { ...draft.methods, [kind]: { ...draft.methods[kind], ...values } } });
-  const active = METHODS.filter(([kind]) => draft.methods[kind].on).map(([kind]) => kind);
+  const active = METHODS.filter(({ kind }) => draft.methods[kind].on).map(({ kind }) => kind);
   return (
     <Card title="Distillation">
       <div className="divide-y divide-line">
-        {METHODS.map(([kind, title, hint]) => {
+        {METHODS.map(({ kind, title, hint, options }) => {
           const method = draft.methods[kind];
           const at = `/config/methods/${active.indexOf(kind)}`;
+          const problems = ["", "/source", "/variant", "/form", "/class_weight"].map((field) => at + field);
           return (
             <div key={kind} className="grid items-start gap-3 py-3 first:pt-0 md:grid-cols-[1fr_9rem_7rem]">
-              <CheckField label={title} hint={hint} checked={method.on} onChange={(event) => set(kind, { on: event.target.checked })} />
-              <SelectField
-                label="Variant"
-                value={method.variant}
-                disabled={!method.on}
-                onChange={(event) => set(kind, { variant: event.target.value as Variant })}
-                problem={problemAt(`${at}/source`, `${at}/variant`)}
-              >
-                <option value="official">released code</option>
-                <option value="paper">paper</option>
-              </SelectField>
+              <CheckField
+                label={title}
+                hint={hint}
+                checked={method.on}
+                onChange={(event) => set(kind, { on: event.target.checked })}
+              />
+              {options ? (
+                <SelectField
+                  label="Variant"
+                  value={method.choice}
+                  disabled={!method.on}
+                  onChange={(event) => set(kind, { choice: event.target.value })}
+                  problem={method.on ? problemAt(...problems) : undefined}
+                >
+                  {Object.entries(options).map(([value, label]) => (
+                    <option key={value} value={value}>
+                      {label}
+                    </option>
+                  ))}
+                </SelectField>
+              ) : (
+                <span />
+              )}
               <TextField
                 label="Weight"
                 type="number"
                 step="any"
                 min="0"
+                placeholder="default"
                 value={method.weight}
                 disabled={!method.on}
                 onChange={(event) => set(kind, { weight: event.target.value })}

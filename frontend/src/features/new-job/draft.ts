@@ -2,8 +2,69 @@
 import type { DistillConfig, JobCreate, TrainConfig } from "@/api/client";
 
 export type Config = TrainConfig | DistillConfig;
-export type MethodKind = "matched_logits" | "target_features" | "query_prior";
-export type Variant = "official" | "paper";
+type Method = NonNullable<DistillConfig["methods"]>[number];
+export type MethodKind = Method["kind"];
+
+/** A method as the form offers it: its kind, and the field that chooses between its forms, if it has one. */
+export interface MethodChoice {
+  kind: MethodKind;
+  title: string;
+  hint: string;
+  field?: "variant" | "form";
+  options?: Record<string, string>;
+}
+
+const VARIANTS = { recommended: "recommended", official: "released code", paper: "paper" };
+
+export const METHODS: MethodChoice[] = [
+  {
+    kind: "matched_logits",
+    title: "Matched logits",
+    hint: "Class scores and boxes of Hungarian-matched queries, at every decoder layer.",
+    field: "variant",
+    options: VARIANTS,
+  },
+  {
+    kind: "target_features",
+    title: "Target-aware features",
+    hint: "Feature maps where the teacher's good queries look.",
+    field: "variant",
+    options: VARIANTS,
+  },
+  {
+    kind: "query_prior",
+    title: "Query prior",
+    hint: "The teacher's queries as an extra group, with the teacher's assignment of the ground truth.",
+    field: "variant",
+    options: VARIANTS,
+  },
+  {
+    kind: "distillation_points",
+    title: "Distillation points (KD-DETR)",
+    hint: "Teacher and student answer the same queries; no matching is needed.",
+    field: "variant",
+    options: { recommended: "recommended", paper: "paper" },
+  },
+  {
+    kind: "foreground_memory",
+    title: "Foreground memory (CLoCKDistill)",
+    hint: "What the decoder attends to, inside and outside the ground truth apart.",
+  },
+  {
+    kind: "feature_maps",
+    title: "Whole feature maps",
+    hint: "FitNet or MGD, to compare with.",
+    field: "form",
+    options: { fitnet: "FitNet", mgd: "MGD" },
+  },
+];
+
+export interface MethodDraft {
+  on: boolean;
+  choice: string;
+  /** Empty: the default of the choice. */
+  weight: string;
+}
 
 export interface Draft {
   kind: "train" | "distill";
@@ -26,14 +87,26 @@ export interface Draft {
   crop: boolean;
   control: boolean;
   minAp: string;
-  methods: Record<MethodKind, { on: boolean; variant: Variant; weight: string }>;
+  methods: Record<MethodKind, MethodDraft>;
 }
 
-export const METHODS: [kind: MethodKind, title: string, hint: string][] = [
-  ["matched_logits", "Matched logits", "Class scores and boxes of Hungarian-matched queries, at every decoder layer."],
-  ["target_features", "Target-aware features", "Feature maps where the teacher's good queries look."],
-  ["query_prior", "Query prior", "The teacher's queries as an extra group, with the teacher's assignment of the ground truth."],
-];
+const firstChoice = ({ options }: MethodChoice) => Object.keys(options ?? {})[0] ?? "";
+
+function methodDrafts(chosen: readonly Method[]): Draft["methods"] {
+  const entries = METHODS.map((offered) => {
+    const method = chosen.find(({ kind }) => kind === offered.kind) as (Method & Record<string, unknown>) | undefined;
+    const choice = offered.field && method?.[offered.field];
+    return [
+      offered.kind,
+      {
+        on: method !== undefined,
+        choice: typeof choice === "string" ? choice : firstChoice(offered),
+        weight: method?.weight === undefined ? "" : String(method.weight),
+      },
+    ];
+  });
+  return Object.fromEntries(entries) as Draft["methods"];
+}
 
 export const EMPTY: Draft = {
   kind: "distill",
@@ -55,11 +128,7 @@ export const EMPTY: Draft = {
   crop: true,
   control: true,
   minAp: "0.1",
-  methods: {
-    matched_logits: { on: true, variant: "official", weight: "1" },
-    target_features: { on: true, variant: "official", weight: "1" },
-    query_prior: { on: true, variant: "paper", weight: "1" },
-  },
+  methods: methodDrafts([{ kind: "matched_logits" }, { kind: "target_features" }, { kind: "query_prior" }] as Method[]),
 };
 
 /** The fields of a recipe that the form shows. */
@@ -76,17 +145,8 @@ export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partia
     ...set(training?.epochs, (epochs) => ({ epochs: String(epochs) })),
     ...set(training?.batch_size, (size) => ({ batchSize: String(size) })),
     ...set(training?.lr, (lr) => ({ lr: String(lr) })),
-    ...set(methods, (chosen) => ({ methods: methodsOf(chosen) })),
+    ...set(methods, (chosen) => ({ methods: methodDrafts(chosen) })),
   };
-}
-
-function methodsOf(chosen: NonNullable<DistillConfig["methods"]>): Draft["methods"] {
-  const entries = METHODS.map(([kind]) => {
-    const method = chosen.find((each) => each.kind === kind);
-    const variant = method?.variant ?? EMPTY.methods[kind].variant;
-    return [kind, { on: method !== undefined, variant, weight: String(method?.weight ?? 1) }];
-  });
-  return Object.fromEntries(entries) as Draft["methods"];
 }
 
 /** The configuration of a draft; what the form does not ask for is left to the recipe or the server's defaults. */
@@ -108,11 +168,10 @@ export function toConfig(draft: Draft): Config {
     },
   };
   if (draft.kind === "train") return { kind: "train", ...shared } as TrainConfig;
-  const methods = METHODS.filter(([kind]) => draft.methods[kind].on).map(([kind]) => ({
-    kind,
-    variant: draft.methods[kind].variant,
-    weight: Number(draft.methods[kind].weight),
-  }));
+  const methods = METHODS.filter(({ kind }) => draft.methods[kind].on).map(({ kind, field }) => {
+    const { choice, weight } = draft.methods[kind];
+    return { kind, ...(field ? { [field]: choice } : {}), ...(weight === "" ? {} : { weight: Number(weight) }) };
+  });
   return {
     kind: "distill",
     ...shared,
