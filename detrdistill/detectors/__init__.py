@@ -1,5 +1,8 @@
-"""Thin adapters over the detectors of `transformers`; the only place that knows its names."""
+"""Thin adapters over the detectors of `transformers`, and the one it lacks; the only place that knows its names."""
 
 from transformers.utils import logging
 
+from detrdistill.detectors.adamixer import register
+
 logging.disable_progress_bar()
+register()
