@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from detrdistill.detectors.adamixer.geometry import intersection_over_foreground
-from detrdistill.detectors.adamixer.layers import XavierLinear
+from detrdistill.detectors.adamixer.layers import QkvLinear, XavierLinear
 
 _EPSILON = 1e-7
 
@@ -20,7 +20,7 @@ class OverlapAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.projection = XavierLinear(width, 3 * width)
+        self.projection = QkvLinear(width, 3 * width)
         self.output = XavierLinear(width, width)
         self.tau = nn.Parameter(torch.empty(heads))
         self.reset_parameters()
@@ -28,7 +28,6 @@ class OverlapAttention(nn.Module):
     def reset_parameters(self) -> None:
         """Draw tau from [0, 4]."""
         nn.init.uniform_(self.tau, 0, 4)
-        nn.init.zeros_(self.projection.bias)
 
     def forward(self, hidden_states: Tensor, xyzr: Tensor) -> tuple[Tensor, None]:
         """Attend.

@@ -23,6 +23,15 @@ class XavierLinear(nn.Linear):
         nn.init.xavier_uniform_(self.weight)
 
 
+class QkvLinear(XavierLinear):
+    """Linear layer of queries, keys and values, at first without a bias."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as those of one matrix."""
+        super().reset_parameters()
+        nn.init.zeros_(self.bias)
+
+
 class StaticLinear(XavierLinear):
     """Linear layer that does not look at its input in the beginning: only its bias is drawn."""
 

@@ -5,6 +5,7 @@ Source: AdaMixer (arXiv 2203.16507), adaptive 3D feature sampling.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -61,5 +62,5 @@ def sample_3d(features: Sequence[Tensor], points_BQGI3: Tensor, strides: Sequenc
         grid_XQI2 = 2 * torch.stack([x / (width * stride), y / (height * stride)], dim=-1) - 1
         feature_XEHW = feature_BDHW.unflatten(1, (groups, -1)).flatten(0, 1)
         levels.append(weight_XQI[:, None] * grid_sample(feature_XEHW, grid_XQI2, align_corners=False))
-    sampled_XEQI = torch.stack(levels).sum(0)
+    sampled_XEQI = reduce(torch.add, levels)
     return sampled_XEQI.unflatten(0, (-1, groups)).permute(0, 3, 1, 4, 2)

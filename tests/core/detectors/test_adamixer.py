@@ -168,7 +168,7 @@ def test_it_learns_two_images_by_heart():
     ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(40):
         output = model.model(images)
         logits, boxes = (tensor.transpose(0, 1) for tensor in (output.intermediate_logits, output.intermediate_boxes))
         terms = criterion(output_of(logits, boxes), targets)
@@ -178,7 +178,7 @@ def test_it_learns_two_images_by_heart():
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.15 * losses[0]
+    assert losses[-1] < 0.25 * losses[0]
 
 
 def test_autocast_keeps_boxes_in_float32(model: AdaMixerForObjectDetection):
@@ -191,6 +191,13 @@ def test_autocast_keeps_boxes_in_float32(model: AdaMixerForObjectDetection):
     assert all(tensor.isfinite().all() for tensor in output.values())
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
     torch.testing.assert_close(output.intermediate_boxes, plain.intermediate_boxes, atol=0.05, rtol=0.05)
+
+
+def test_weights_in_bfloat16_keep_boxes_in_float32(model: AdaMixerForObjectDetection):
+    with torch.no_grad():
+        plain, output = model.eval()(pixels()), model.bfloat16()(pixels().bfloat16())
+    assert output.pred_boxes.dtype == output.logits.dtype == torch.float32
+    torch.testing.assert_close(output.pred_boxes, plain.pred_boxes, atol=0.05, rtol=0.05)
 
 
 def test_what_it_does_not_take_is_said(model: AdaMixerForObjectDetection):
@@ -228,14 +235,14 @@ def test_the_library_loads_what_it_saved(model: AdaMixerForObjectDetection, tmp_
 def test_missing_tensors_start_as_published_and_the_others_are_kept(model: AdaMixerForObjectDetection, tmp_path: Path):
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
-    part = "model.decoder.layers.1.sampling.offsets"
-    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(part)}
+    weight, bias = (f"model.decoder.layers.{name}" for name in ("0.sampling.offsets.weight", "1.sampling.offsets.bias"))
+    kept = {name: tensor for name, tensor in tensors.items() if name not in (weight, bias)}
     assert len(kept) == len(tensors) - 2
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
     state = AutoModelForObjectDetection.from_pretrained(tmp_path).state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in kept.items())
-    assert (state[f"{part}.bias"].view(-1, 3)[:, 2] == -1).all()
-    assert not state[f"{part}.weight"].any()
+    assert (state[bias].view(-1, 3)[:, 2] == -1).all()
+    assert not state[weight].any()
 
 
 def test_the_image_processor_reads_its_output(model: AdaMixerForObjectDetection):

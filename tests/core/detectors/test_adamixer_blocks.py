@@ -101,12 +101,11 @@ def test_maps_beyond_the_image_keep_their_cells_in_place():
 
 def test_offsets_are_in_units_of_the_box():
     """Box 8 x 32 px at (10, 20), z = 4: the offset (0.5, -0.25, -1) is the point (14, 12) at scale 3."""
-    sampling = SamplingPoints(width=2, groups=1, points=1)
+    sampling = SamplingPoints(width=2, groups=2, points=1)
     with torch.no_grad():
-        sampling.offsets.bias.copy_(torch.tensor([0.5, -0.25, -1.0]))
+        sampling.offsets.bias.copy_(torch.tensor([0.5, -0.25, -1.0, 0.0, 1.0, 2.0]))
     points = sampling(torch.randn(1, 1, 2), torch.tensor([[[10.0, 20.0, 4.0, 2.0]]]))
-    assert points.shape == (1, 1, 1, 1, 3)
-    assert points.flatten().tolist() == [14, 12, 3]
+    assert points.tolist() == [[[[[14, 12, 3]], [[10, 52, 6]]]]]
 
 
 # ---- mixing
