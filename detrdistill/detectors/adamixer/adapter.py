@@ -1,9 +1,11 @@
 """AdaMixer behind the project's interface."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
@@ -11,7 +13,7 @@ from detrdistill.catalog import Size
 from detrdistill.detectors.adamixer import AdaMixerConfig, AdaMixerForObjectDetection
 from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Decoding, Detector, Heads
-from detrdistill.outputs import Targets
+from detrdistill.outputs import Queries, Targets
 
 
 class AdaMixer(Detector):
@@ -46,6 +48,11 @@ class AdaMixer(Detector):
             output.intermediate_boxes.transpose(0, 1).float(),
             output.intermediate_hidden_states.transpose(0, 1).float(),
         )
+
+    def completed(self, queries: Queries) -> Queries:
+        """Foreign content goes through the layer norm that the model gives its own."""
+        content_BQD = queries.content_BQD
+        return replace(super().completed(queries), content_BQD=layer_norm(content_BQD, content_BQD.shape[-1:]))
 
     def memory_maps(self, call: Mapping[str, Any], neck: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The neck's maps."""
