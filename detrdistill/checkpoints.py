@@ -52,13 +52,14 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
     classes = class_names(config)
     shapes = _tensor_shapes(folder / WEIGHTS)
     _check_class_tensors(shapes, family, len(classes) + (CATALOG[family].scores == "softmax"))
+    fields = CATALOG[family].config_fields
     return CheckpointCard(
         family=family,
         classes=classes,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        queries=_positive(config, "num_queries", default=300),
-        decoder_layers=_positive(config, "decoder_layers", default=6),
-        width=_positive(config, "d_model", default=256),
+        queries=_positive(config, *fields.queries),
+        decoder_layers=_positive(config, *fields.decoder_layers),
+        width=_positive(config, *fields.width),
         image_size=_image_size(folder),
     )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
-from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, size_of
+from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
 from detrdistill.method_configs import STRICT, MatchedLogits, Method, QueryPrior, TargetFeatures
 from detrdistill.recipes import RecipeName, with_recipe
@@ -128,11 +128,10 @@ class Teacher(BaseModel):
 def _check_fit(student: Architecture | None, data: Data) -> None:
     if student is None:
         return
-    size = size_of(student.family, student.size)
+    size, image_size = size_of(student.family, student.size), data.image_size or DEFAULT_IMAGE_SIZE
     try:
-        check_queries(
-            student.family, student.queries or size.queries, data.image_size or DEFAULT_IMAGE_SIZE, size.levels
-        )
+        check_side(image_size, size.side_multiple)
+        check_queries(student.family, student.queries or size.queries, image_size, size.levels)
     except ConfigError as error:
         raise ValueError(str(error)) from error
 

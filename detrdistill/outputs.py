@@ -92,6 +92,9 @@ class DetectorOutput:
     proposals: Prediction | None = None
     """First-stage prediction of two-stage detectors: supervised, not distilled."""
     denoising: Denoising | None = None
+    copies: "tuple[DetectorOutput, ...]" = ()
+    """Predictions of Group DETR's further groups of own queries, in training: supervised as the first group is, each
+    with an assignment of its own; not distilled."""
     groups: "tuple[DetectorOutput, ...]" = ()
     """Predictions from further groups of queries over the same memory."""
     decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -103,13 +106,24 @@ class DetectorOutput:
         return class_probability(self.logits_LBQC, self.scores)
 
     def supervised(self) -> tuple[Tensor, Tensor]:
-        """All predictions the detection loss is applied to: `initial`, if any, then the decoder layers."""
-        if self.initial is None:
-            return self.logits_LBQC, self.boxes_LBQ4
-        return (
-            torch.cat([self.initial.logits_BQC[None], self.logits_LBQC]),
-            torch.cat([self.initial.boxes_BQ4[None], self.boxes_LBQ4]),
-        )
+        """All predictions the detection loss is applied to, as layers: `initial`, if any, then the decoder layers.
+
+        Those of the copies follow.
+        """
+        logits, boxes = [], []
+        for output in (self, *self.copies):
+            if output.initial is not None:
+                logits.append(output.initial.logits_BQC[None])
+                boxes.append(output.initial.boxes_BQ4[None])
+            logits.append(output.logits_LBQC)
+            boxes.append(output.boxes_LBQ4)
+        return torch.cat(logits), torch.cat(boxes)
+
+    def proposed(self) -> tuple[Tensor, Tensor]:
+        """First-stage predictions as layers: its own, then those of the copies."""
+        heads = [output.proposals for output in (self, *self.copies) if output.proposals is not None]
+        logits_LBQC = torch.stack([head.logits_BQC for head in heads])
+        return logits_LBQC, torch.stack([head.boxes_BQ4 for head in heads])
 
 
 def class_probability(logits: Tensor, scores: Scores) -> Tensor:

@@ -10,6 +10,7 @@ from detrdistill.catalog.classic import CLASSIC
 from detrdistill.catalog.entries import (
     Backbone,
     ClassificationLoss,
+    ConfigFields,
     Family,
     FamilyName,
     HGNetV2,
@@ -17,6 +18,7 @@ from detrdistill.catalog.entries import (
     ResNet,
     Scores,
     Size,
+    ViT,
 )
 from detrdistill.catalog.real_time import REAL_TIME
 from detrdistill.errors import CheckpointError, ConfigError
@@ -25,6 +27,7 @@ __all__ = [
     "CATALOG",
     "Backbone",
     "ClassificationLoss",
+    "ConfigFields",
     "Family",
     "FamilyName",
     "HGNetV2",
@@ -32,7 +35,9 @@ __all__ = [
     "ResNet",
     "Scores",
     "Size",
+    "ViT",
     "check_queries",
+    "check_side",
     "family_of",
     "size_of",
 ]
@@ -92,4 +97,24 @@ def check_queries(family: FamilyName, queries: int, image_size: int, levels: int
             f"{family} picks its {queries} queries among the {cells} cells of its feature maps at {image_size} px.",
             hint="Raise data.image_size or lower student.queries.",
             pointer="/student/queries",
+        )
+
+
+def check_side(side: int, multiple: int) -> None:
+    """Refuse an input that a detector cannot cut into its patches and windows.
+
+    Args:
+        side: height or width of the input in pixels.
+        multiple: pixels of which it must be a multiple.
+
+    Raises:
+        ConfigError: with the pointer `/data/image_size`.
+    """
+    if side % multiple:
+        below = side // multiple * multiple
+        nearest = f"{below} or {below + multiple}" if below else str(multiple)
+        raise ConfigError(
+            f"This detector cuts its input into patches and windows of {multiple} px, and {side} is no multiple of it.",
+            hint=f"Set data.image_size to a multiple of {multiple}, such as {nearest}.",
+            pointer="/data/image_size",
         )

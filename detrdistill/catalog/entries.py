@@ -11,8 +11,10 @@ FamilyName = Literal[
     "rt-detr-v2",
     "deimv2",
     "d-fine",
+    "lw-detr",
+    "rf-detr",
 ]
-ClassificationLoss = Literal["focal", "varifocal", "mal", "cross_entropy"]
+ClassificationLoss = Literal["focal", "varifocal", "mal", "ia_bce", "cross_entropy"]
 Scores = Literal["sigmoid", "softmax"]
 """How logits become probabilities: each class by itself, or all together with a last column 'no object'."""
 
@@ -47,7 +49,25 @@ class HGNetV2:
     blocks: tuple[int, ...]
 
 
-Backbone = ResNet | MobileNetV2 | HGNetV2
+@dataclass(frozen=True, kw_only=True)
+class ViT:
+    """A plain vision transformer over square patches, most of whose layers attend within windows."""
+
+    width: int
+    """Channels of the tokens."""
+    layers: int
+    heads: int
+    patch: int = 16
+    """Side in pixels."""
+    windows: int
+    """Windows per side of the image."""
+    windowed: tuple[int, ...] = ()
+    """Layers, from 0, that attend within windows (LW-DETR; RF-DETR's follow from `outputs`)."""
+    outputs: tuple[int, ...]
+    """Layers, from 0, whose tokens the detector reads."""
+
+
+Backbone = ResNet | MobileNetV2 | HGNetV2 | ViT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +93,22 @@ class Size:
     """Convolution blocks of each fusion in the encoder (D-FINE)."""
     levels: int = 3
     """Feature levels, the coarsest of the family's (D-FINE)."""
+    groups: int = 13
+    """Groups of queries in training (Group DETR); inference runs the first alone."""
+
+    @property
+    def side_multiple(self) -> int:
+        """Pixels of which the input's side must be a multiple."""
+        return self.backbone.patch * self.backbone.windows if isinstance(self.backbone, ViT) else 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFields:
+    """Where a config.json says the dimensions of a detector, and the library's default, which it may leave out."""
+
+    queries: tuple[str, int] = ("num_queries", 300)
+    decoder_layers: tuple[str, int] = ("decoder_layers", 6)
+    width: tuple[str, int] = ("d_model", 256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,4 +137,7 @@ class Family:
     """Features before the encoder have as many channels as the queries, as masks built from queries need."""
     proposal_strides: tuple[int, ...] = ()
     """Strides of the levels whose cells are candidates for queries; empty where queries are learned."""
+    boxes_leave_image: bool = False
+    """Predicted boxes are not confined to [0, 1]."""
+    config_fields: ConfigFields = ConfigFields()
     sizes: Mapping[str, Size]

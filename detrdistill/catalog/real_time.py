@@ -1,6 +1,6 @@
 """Real-time detectors: hybrid encoders, queries picked from the encoder's output."""
 
-from detrdistill.catalog.entries import Family, FamilyName, HGNetV2, ResNet, Size
+from detrdistill.catalog.entries import ConfigFields, Family, FamilyName, HGNetV2, ResNet, Size, ViT
 
 _RT_DETR_SIZES = {
     "pico": Size(
@@ -26,6 +26,10 @@ _RT_DETR_SIZES = {
 }  # fmt: skip
 
 _RT_DETR_CLASS_TENSORS = r"(class_embed\.\d+|enc_score_head)\.(weight|bias)$|denoising_class_embed\.weight$"
+
+_LW_DETR_CLASS_TENSORS = r"(^|\.)(class_embed|enc_out_class_embed\.\d+)\.(weight|bias)$"
+
+_LW_DETR_FIELDS = ConfigFields(decoder_layers=("decoder_layers", 3))
 
 REAL_TIME: dict[FamilyName, Family] = {
     "rt-detr": Family(
@@ -117,6 +121,76 @@ REAL_TIME: dict[FamilyName, Family] = {
                 description="1 M parameters",
                 backbone=HGNetV2(stem=16, stages=(64, 256, 512), blocks=(1, 1, 1)),
                 width=96, ffn=256, encoder_layers=0, decoder_layers=3, queries=150, expansion=0.34,
+            ),
+        },
+    ),
+    "lw-detr": Family(
+        title="LW-DETR",
+        paper="arXiv 2406.03459",
+        licence="Apache-2.0",
+        model_type="lw_detr",
+        scores="sigmoid",
+        normalised=True,
+        class_tensors=_LW_DETR_CLASS_TENSORS,
+        classification="ia_bce",
+        detections_per_image=100,
+        neck_strides=(16,),
+        memory_strides=(16,),
+        neck_is_query_wide=True,
+        proposal_strides=(16,),
+        boxes_leave_image=True,
+        config_fields=_LW_DETR_FIELDS,
+        sizes={
+            "pico": Size(
+                description="1 M parameters; small images on a CPU",
+                backbone=ViT(width=96, layers=6, heads=6, windows=2, windowed=(0, 2, 4), outputs=(1, 3, 5)),
+                width=64, ffn=128, heads=4, decoder_layers=3, queries=30, groups=3,
+            ),
+            "tiny": Size(
+                description="LW-DETR tiny: 6 ViT layers, 100 queries",
+                backbone=ViT(width=192, layers=6, heads=12, windows=4, windowed=(0, 2, 4), outputs=(1, 3, 5)),
+                width=256, ffn=2048, decoder_layers=3, queries=100,
+            ),
+            "small": Size(
+                description="LW-DETR small: 10 ViT layers, 300 queries",
+                backbone=ViT(
+                    width=192, layers=10, heads=12, windows=4, windowed=(0, 1, 3, 6, 7, 9), outputs=(2, 4, 5, 9)
+                ),
+                width=256, ffn=2048, decoder_layers=3, queries=300,
+            ),
+        },
+    ),
+    "rf-detr": Family(
+        title="RF-DETR",
+        paper="arXiv 2511.09554",
+        licence="Apache-2.0",
+        model_type="rf_detr",
+        scores="sigmoid",
+        normalised=True,
+        class_tensors=_LW_DETR_CLASS_TENSORS,
+        classification="ia_bce",
+        detections_per_image=None,
+        neck_strides=(16,),
+        memory_strides=(16,),
+        neck_is_query_wide=True,
+        proposal_strides=(16,),
+        boxes_leave_image=True,
+        config_fields=_LW_DETR_FIELDS,
+        sizes={
+            "pico": Size(
+                description="1 M parameters; small images on a CPU",
+                backbone=ViT(width=96, layers=6, heads=6, windows=2, outputs=(1, 3, 5)),
+                width=64, ffn=128, heads=4, decoder_layers=2, queries=30, groups=3,
+            ),
+            "nano": Size(
+                description="RF-DETR Nano: DINOv2-S trunk, 2 decoder layers; published for 384 px",
+                backbone=ViT(width=384, layers=12, heads=6, windows=2, outputs=(2, 5, 8, 11)),
+                width=256, ffn=2048, decoder_layers=2, queries=300,
+            ),
+            "small": Size(
+                description="RF-DETR Small: DINOv2-S trunk, 3 decoder layers; published for 512 px",
+                backbone=ViT(width=384, layers=12, heads=6, windows=2, outputs=(2, 5, 8, 11)),
+                width=256, ffn=2048, decoder_layers=3, queries=300,
             ),
         },
     ),

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from torch import nn
 from transformers import HGNetV2Config, PreTrainedConfig, ResNetConfig, TimmBackboneConfig
 
-from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, ResNet
+from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, ResNet, ViT
 
 
 def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrainedConfig:
@@ -33,6 +34,8 @@ def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrai
             return TimmBackboneConfig(**settings)
         case HGNetV2():
             raise ValueError("HGNetV2 is the trunk of the D-FINE lineage only")
+        case ViT():
+            raise ValueError("a plain ViT is the trunk of LW-DETR and RF-DETR only")
         case _:
             assert_never(backbone)
 
@@ -65,3 +68,12 @@ def hgnet_backbone(backbone: Backbone, levels: int, last_kernel: int = 5) -> HGN
         use_learnable_affine_block=True,
         out_features=[f"stage{stage + 1}" for stage in range(count - levels, count)],  # pyright: ignore[reportCallIssue]
     )
+
+
+def reset_vit(vit: nn.Module) -> None:
+    """Draw the linear layers of a vision transformer as all its codes do: a normal of deviation 0.02, biases zero."""
+    for module in vit.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                nn.init.zeros_(module.bias)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from detrdistill.catalog import CATALOG, family_of, size_of
+from detrdistill.catalog import CATALOG, FamilyName, family_of, size_of
 from detrdistill.config import Architecture
 from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
@@ -16,6 +16,7 @@ from detrdistill.detectors.d_fine import DFine, new_d_fine
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr, reset_lw_detr
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.preprocessing import Preprocessing
 
@@ -54,12 +55,15 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_deimv2(size, labels)
             case "d-fine":
                 model = new_d_fine(size, labels)
+            case "lw-detr":
+                model = new_lw_detr(size, labels, image_size)
+            case "rf-detr":
+                model = new_rf_detr(size, labels, image_size)
             case _:
                 assert_never(architecture.family)
         thaw_batch_norms(model)
         _start_as_published(model)
-        if architecture.family == "deformable-detr":
-            reset_deformable_heads(model)
+        _reset_parts(architecture.family, model)
     normalised = CATALOG[architecture.family].normalised
     return wrap(model, Preprocessing.square(image_size, normalised=normalised))
 
@@ -73,19 +77,24 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     family = family_of(model.config.model_type)
     match family:
         case "deformable-detr":
-            return DeformableDetr(model, preprocessing)
+            adapter = DeformableDetr
         case "adamixer":
-            return AdaMixer(model, preprocessing)
+            adapter = AdaMixer
         case "rt-detr":
-            return RTDetr(model, preprocessing)
+            adapter = RTDetr
         case "rt-detr-v2":
-            return RTDetrV2(model, preprocessing)
+            adapter = RTDetrV2
         case "deimv2":
-            return DeimV2(model, preprocessing)
+            adapter = DeimV2
         case "d-fine":
-            return DFine(model, preprocessing)
+            adapter = DFine
+        case "lw-detr":
+            adapter = LwDetr
+        case "rf-detr":
+            adapter = RfDetr
         case _:
             assert_never(family)
+    return adapter(model, preprocessing)
 
 
 def make_trainable(detector: Detector) -> None:
@@ -116,3 +125,14 @@ def _start_as_published(model: PreTrainedModel) -> None:
         elif isinstance(module, nn.Linear) and name.endswith(("enc_bbox_head.layers.2", "pre_bbox_head.layers.2")):
             nn.init.zeros_(module.weight)  # first boxes are the anchors
             nn.init.zeros_(module.bias)
+
+
+def _reset_parts(family: FamilyName, model: PreTrainedModel) -> None:
+    """What the published code of a family draws otherwise than PyTorch does."""
+    match family:
+        case "deformable-detr":
+            reset_deformable_heads(model)
+        case "lw-detr" | "rf-detr":
+            reset_lw_detr(model)
+        case _:
+            pass

@@ -118,6 +118,16 @@ class Detector(nn.Module, ABC):
         """Coordinates of the reference points the decoder takes: 2 or 4; 0 where it takes none."""
 
     @property
+    def copies(self) -> int:
+        """Further groups of its own queries that it runs in training (Group DETR)."""
+        return 0
+
+    @property
+    def side_multiple(self) -> int:
+        """Pixels of which height and width of the input must be multiples."""
+        return 32
+
+    @property
     def derives_reference(self) -> bool:
         """It computes initial reference points from the positional part of a query."""
         return False
@@ -151,11 +161,13 @@ class Detector(nn.Module, ABC):
         heads = self.heads(tap.decoding)
         end = _count(tap.own_call[self.content_argument])
         noised = self.denoising_count(raw)
+        copies = self.copies if self.training and instead is None else 0
+        count = (end - noised) // (1 + copies)
+        own, *others = (slice(start, start + count) for start in range(noised, end, count))
         groups: list[DetectorOutput] = []
         for queries in shared:
             start, end = end, end + _count(queries.content_BQD)
             groups.append(replace(self._select(heads, slice(start, end)), queries=queries))
-        own = slice(noised, _count(tap.own_call[self.content_argument]))
         output = replace(
             self._select(heads, own),
             queries=self._queries(tap.own_call, own),
@@ -163,6 +175,10 @@ class Detector(nn.Module, ABC):
             memory=self.memory_maps(tap.own_call, tap.neck),
             proposals=self.proposals(raw),
             denoising=self._denoising(heads, raw, noised),
+            copies=tuple(
+                replace(self._select(heads, which), proposals=self.proposals_of_copy(raw, copy))
+                for copy, which in enumerate(others)
+            ),
             groups=tuple(groups),
             decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
         )
@@ -228,6 +244,11 @@ class Detector(nn.Module, ABC):
     def proposals(self, raw: Any) -> Prediction | None:
         """First-stage prediction; None where the queries are learned."""
         del raw
+        return None
+
+    def proposals_of_copy(self, raw: Any, copy: int) -> Prediction | None:
+        """First-stage prediction of one of the `copies`, from 0."""
+        del raw, copy
         return None
 
     def denoising_count(self, raw: Any) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForObjectDetection, PreTrainedModel
 from transformers.utils import logging as library_logging
 
+from detrdistill.catalog import check_side
 from detrdistill.checkpoints import WEIGHTS, inspect_checkpoint
 from detrdistill.detectors.build import wrap
 from detrdistill.detectors.detector import Detector
@@ -55,6 +56,7 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
 
     Raises:
         CheckpointError: the folder is not a supported detector, or a tensor has another shape than the model.
+        ConfigError: the detector cannot cut an input of this size into its patches and windows.
     """
     inspect_checkpoint(folder)
     verbosity = library_logging.get_verbosity()
@@ -82,7 +84,10 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
         unexpected=tuple(sorted(report["unexpected_keys"])),
     )
     _log.info("%s: %s", folder.name, coverage)
-    return wrap(model, Preprocessing.read(folder, fallback_size)).eval(), coverage
+    detector = wrap(model, Preprocessing.read(folder, fallback_size))
+    for side in (detector.preprocessing.height, detector.preprocessing.width):
+        check_side(side, detector.side_multiple)
+    return detector.eval(), coverage
 
 
 @torch.no_grad()

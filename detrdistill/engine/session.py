@@ -15,6 +15,7 @@ import torchvision
 import transformers
 
 from detrdistill import __version__
+from detrdistill.catalog import check_side
 from detrdistill.checkpoints import class_map
 from detrdistill.coco import find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
@@ -94,6 +95,7 @@ class Session:
             self._report_coverage("student", coverage)
             student = with_classes(student, classes, seed)
             if size is not None:
+                check_side(size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
         else:
             raise ConfigError(

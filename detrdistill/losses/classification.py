@@ -38,6 +38,18 @@ def matchability_aware(logits: Tensor, one_hot: Tensor, quality: Tensor, gamma: 
     return F.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
 
 
+def iou_aware(logits: Tensor, one_hot: Tensor, quality: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """IA-BCE: matched queries aim at a mean of their own score and their IoU, others at zero.
+
+    Args as `varifocal`. The aim t = p^alpha q^(1-alpha), at least 0.01, has no gradient; the weight p^gamma of all
+    other scores has one. Source: LW-DETR (arXiv 2406.03459) after Align-DETR (arXiv 2304.07527), in the release's form.
+    """
+    probability = logits.sigmoid()
+    aim = (probability.detach() ** alpha * quality ** (1 - alpha)).clamp(min=0.01)
+    weight = one_hot + (1 - one_hot) * probability**gamma
+    return (weight * F.binary_cross_entropy_with_logits(logits, one_hot * aim, reduction="none")).sum()
+
+
 def cross_entropy(logits_LBQC: Tensor, labels_LBQ: Tensor, background_weight: float = 0.1) -> Tensor:
     """Cross-entropy over C classes and 'no object', a weighted mean over the queries of each layer; layers are summed.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import ClassificationLoss, Scores
-from detrdistill.losses.classification import cross_entropy, focal, matchability_aware, varifocal
+from detrdistill.losses.classification import cross_entropy, focal, iou_aware, matchability_aware, varifocal
 from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets, softmax_cost
 from detrdistill.outputs import DetectorOutput, Targets
 
@@ -52,20 +52,20 @@ class SetCriterion:
     def __call__(self, output: DetectorOutput, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Unweighted loss terms of one forward pass, each summed over layers.
 
-        Terms are normalised by the number of targets in the batch (at least one). An image without targets
-        contributes background classification only.
+        Terms are normalised by the number of targets in the batch (at least one) and averaged over the groups of
+        queries of Group DETR (arXiv 2207.13085). An image without targets contributes background classification only.
         """
+        groups = 1 + len(output.copies)
         logits_LBQC, boxes_LBQ4 = output.supervised()
         pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
-        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
+        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups))
         if output.proposals is not None:
-            head = output.proposals
-            logits_LBQC, boxes_LBQ4 = head.logits_BQC[None], head.boxes_BQ4[None]
-            if head.class_agnostic:
+            logits_LBQC, boxes_LBQ4 = output.proposed()
+            if output.proposals.class_agnostic:
                 logits_LBQC = logits_LBQC[..., :1]
                 targets = [Targets(torch.zeros_like(t.labels_N), t.boxes_N4) for t in targets]
             pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
-            terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets))
+            terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups))
         if output.denoising is not None:
             noised = output.denoising
             one_layer = Assignment(torch.zeros_like(noised.image_P), noised.image_P, noised.query_P, noised.target_P)
@@ -133,6 +133,8 @@ class SetCriterion:
                 class_loss = varifocal(logits_LBQC, one_hot, quality)
             case "mal":
                 class_loss = matchability_aware(logits_LBQC, one_hot, quality)
+            case "ia_bce":
+                class_loss = iou_aware(logits_LBQC, one_hot, quality)
             case _:
                 assert_never(self.classification)
         return {"classification": class_loss / count, **box_losses}

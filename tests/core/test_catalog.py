@@ -1,6 +1,8 @@
 import pytest
+from pydantic import ValidationError
 
-from detrdistill.catalog import check_queries, size_of
+from detrdistill.catalog import check_queries, check_side, size_of
+from detrdistill.config import RUN_CONFIG
 from detrdistill.errors import ConfigError
 
 
@@ -9,3 +11,16 @@ def test_more_queries_than_cells_are_refused():
     check_queries("d-fine", 300, 192, size_of("d-fine", "s").levels)
     with pytest.raises(ConfigError, match="among the 180 cells"):
         check_queries("d-fine", 300, 192, size_of("d-fine", "n").levels)
+
+
+def test_an_input_that_windows_do_not_divide_is_refused():
+    """LW-DETR cuts its input into 4 x 4 windows of patches of 16 px."""
+    multiple = size_of("lw-detr", "tiny").side_multiple
+    assert multiple == 64
+    check_side(640, multiple)
+    with pytest.raises(ConfigError, match="windows of 64 px, and 608") as caught:
+        check_side(608, multiple)
+    assert caught.value.hint == "Set data.image_size to a multiple of 64, such as 576 or 640."
+    student = {"family": "lw-detr", "size": "tiny"}
+    with pytest.raises(ValidationError, match="windows of 64 px, and 608"):
+        RUN_CONFIG.validate_python({"kind": "train", "student": student, "data": {"image_size": 608}})

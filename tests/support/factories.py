@@ -20,6 +20,8 @@ TINY = {
     "rt-detr-v2": "pico",
     "deimv2": "atto",
     "d-fine": "pico",
+    "lw-detr": "pico",
+    "rf-detr": "pico",
 }
 """The smallest size of each family."""
 SIDE = 192

@@ -63,7 +63,7 @@ def test_every_layer_is_reported_in_evaluation_and_training(detector: Detector, 
         assert output.logits_LBQC.shape == (2, 2, 10, 3)
         assert output.boxes_LBQ4.shape == (2, 2, 10, 4)
         assert output.hidden_LBQD.shape == (2, 2, 10, detector.width)
-        assert output.boxes_LBQ4.min() >= 0
+        assert detector.info.boxes_leave_image or (output.boxes_LBQ4.min() >= 0 and output.boxes_LBQ4.max() <= 1)
         assert output.queries.content_BQD.shape == (2, 10, detector.width)
 
 
@@ -203,6 +203,43 @@ def test_a_folder_of_the_library_itself_loads_completely(detector: Detector, pix
     assert (coverage.missing, coverage.unexpected) == ((), ())
     with torch.no_grad():
         torch.testing.assert_close(loaded(pixels).boxes_LBQ4, detector(pixels).boxes_LBQ4, atol=1e-5, rtol=0)
+
+
+@pytest.mark.export
+def test_a_folder_is_described_without_loading_it(detector: Detector, tmp_path):
+    from detrdistill.checkpoints import inspect_checkpoint
+    from detrdistill.export import export_folder
+
+    export_folder(detector, tmp_path, (1, 2, 3))
+    card = inspect_checkpoint(tmp_path)
+    assert (card.family, card.classes, card.image_size) == (detector.family, detector.classes, (SIDE, SIDE))
+    assert (card.queries, card.decoder_layers, card.width) == (10, 2, detector.width)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dimensions_a_config_leaves_out_are_the_librarys_defaults(family: str):
+    from transformers import AutoConfig
+
+    info = CATALOG[family]
+    config = AutoConfig.for_model(info.model_type)
+    for key, default in vars(info.config_fields).values():
+        assert getattr(config, key) == default
+
+
+@pytest.mark.export
+def test_the_image_processor_gives_the_pixels_that_training_sees(detector: Detector, tmp_path):
+    from torchvision.tv_tensors import Image
+    from transformers import AutoImageProcessor
+
+    from detrdistill.data.transforms import DetectorInput
+    from detrdistill.export import export_folder
+
+    export_folder(detector, tmp_path, (1, 2, 3))
+    generator = torch.Generator().manual_seed(3)
+    picture = torch.randint(0, 256, (3, 150, 250), dtype=torch.uint8, generator=generator)
+    theirs = AutoImageProcessor.from_pretrained(tmp_path)(images=picture, return_tensors="pt")["pixel_values"]
+    ours = DetectorInput(detector.preprocessing)
+    torch.testing.assert_close(ours.normalise(ours(Image(picture))[None]), theirs, atol=1e-5, rtol=0)
 
 
 @pytest.mark.export

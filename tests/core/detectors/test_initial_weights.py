@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -29,3 +30,24 @@ def test_d_fine_starts_at_rare_objects_and_at_the_anchors():
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
     assert all(bool((norm.weight == 1).all()) for norm in norms)
+
+
+@pytest.mark.parametrize("family", ["lw-detr", "rf-detr"])
+def test_lw_detr_starts_at_its_proposals_with_equal_heads_in_all_groups(family: str):
+    """Source: LW-DETR's release."""
+    model = tiny_detector(family).model
+    inner = model.model
+    assert inner.reference_point_embed.weight.abs().max() == 0
+    assert inner.query_feat.weight.std().item() == pytest.approx(1, abs=0.1)
+    assert len(inner.enc_out_class_embed) == len(inner.enc_out_bbox_embed) == 3
+    for class_head, box_head in zip(inner.enc_out_class_embed, inner.enc_out_bbox_embed, strict=True):
+        assert torch.allclose(class_head.bias, torch.tensor(PRIOR))
+        assert torch.equal(class_head.weight, model.class_embed.weight)
+        assert torch.equal(box_head.layers[0].weight, model.bbox_embed.layers[0].weight)
+        assert box_head.layers[-1].weight.abs().max() == box_head.layers[-1].bias.abs().max() == 0
+    assert is_by_fan_in(model.class_embed)
+    assert not torch.equal(inner.enc_output[0].weight, inner.enc_output[1].weight)
+    assert inner.decoder.layers[0].self_attn.q_proj.weight.std().item() == pytest.approx(64**-0.5, rel=0.1)
+    assert inner.decoder.layers[0].cross_attn.sampling_offsets.weight.abs().max() == 0
+    vit = [module for module in inner.backbone.backbone.modules() if isinstance(module, nn.Linear)]
+    assert all(layer.weight.std().item() == pytest.approx(0.02, rel=0.1) for layer in vit)

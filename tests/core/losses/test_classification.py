@@ -6,6 +6,7 @@ import torch
 from detrdistill.losses.classification import (
     binary_entropy,
     focal,
+    iou_aware,
     matchability_aware,
     soft_binary_cross_entropy,
     varifocal,
@@ -36,6 +37,37 @@ def test_matchability_aware_loss_aims_at_the_power_of_the_quality():
     matchability_aware(logits, torch.ones(1, 1), torch.tensor([[0.64]])).backward()
     assert logits.grad is not None
     assert float(logits.grad) == pytest.approx(0, abs=1e-6)
+
+
+def test_iou_aware_loss_by_hand():
+    """Matched class at p = 3/4 and IoU 0.8 aims at 0.75^0.25 0.8^0.75; another class at p = 1/2 costs ln 2 / 4."""
+    aim = 0.75**0.25 * 0.8**0.75
+    loss = iou_aware(torch.tensor([[math.log(3), 0.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.8]]))
+    wanted = -aim * math.log(0.75) - (1 - aim) * math.log(0.25) + math.log(2) / 4
+    assert float(loss) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_iou_aware_loss_never_aims_below_a_hundredth():
+    loss = iou_aware(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1))
+    assert float(loss) == pytest.approx(math.log(2), abs=1e-6)
+    certain = iou_aware(torch.full((1, 1), -10.0), torch.ones(1, 1), torch.zeros(1, 1))
+    assert float(certain) == pytest.approx(0.01 * 10, abs=1e-3)
+
+
+def test_iou_aware_loss_is_finite_where_the_librarys_is_not():
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0]], requires_grad=True)
+    one_hot = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    iou_aware(logits, one_hot, torch.ones(2, 1)).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_iou_aware_loss_pulls_the_weight_of_other_classes_down_too():
+    """d/dx of p^2 softplus(x) at 0: p^3 + 2 p^2 (1 - p) ln 2."""
+    logits = torch.zeros(1, 1, requires_grad=True)
+    iou_aware(logits, torch.zeros(1, 1), torch.zeros(1, 1)).backward()
+    assert logits.grad is not None
+    assert float(logits.grad) == pytest.approx(0.125 + 0.25 * math.log(2), abs=1e-6)
 
 
 def test_soft_cross_entropy_has_the_entropy_for_its_floor():

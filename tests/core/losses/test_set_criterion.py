@@ -36,7 +36,7 @@ def test_terms_are_divided_by_the_number_of_targets():
     assert float(terms["detection.l1"]) == pytest.approx(0.4 + 0.4 + 0.1 + 0.1, abs=1e-6)
 
 
-@pytest.mark.parametrize("classification", ["focal", "varifocal", "mal"])
+@pytest.mark.parametrize("classification", ["focal", "varifocal", "mal", "ia_bce"])
 def test_empty_images_and_more_targets_than_queries(classification: str):
     """T23."""
     logits = torch.zeros(2, 3, 4, 2, requires_grad=True)
@@ -76,6 +76,23 @@ def test_denoising_pairs_are_given_not_matched_and_divided_by_their_groups():
     terms = SetCriterion()(replace(output, denoising=noised), [targets_of([0], [BOX])])
     assert float(terms["denoising.l1"]) == pytest.approx(0.4 + 0.4 + 0.1 + 0.1, abs=1e-6)
     assert float(terms["denoising.classification"]) == pytest.approx(0.043322, abs=1e-5)
+
+
+def test_copies_are_matched_by_themselves_and_averaged():
+    """One target, predicted exactly by another query of each: had they to share it, one would miss."""
+    first = output_of([[0.0], [0.0]], [BOX, OTHER])
+    copy = output_of([[0.0], [0.0]], [OTHER, BOX])
+    targets = [targets_of([0], [BOX])]
+    proposals = Prediction(torch.zeros(1, 1, 1), torch.tensor([[OTHER]]))
+    alone = SetCriterion()(replace(first, proposals=proposals), targets)
+    both = replace(first, proposals=proposals, copies=(replace(copy, proposals=proposals),))
+    terms = SetCriterion()(both, targets)
+    assert float(terms["detection.l1"]) == pytest.approx(0, abs=1e-6)
+    for name, value in alone.items():
+        torch.testing.assert_close(terms[name], value)
+    astray = replace(copy, boxes_LBQ4=torch.tensor([[[OTHER, OTHER]]]), proposals=proposals)
+    half = SetCriterion()(replace(both, copies=(astray,)), targets)
+    assert float(half["detection.l1"]) == pytest.approx((0.4 + 0.4 + 0.1 + 0.1) / 2, abs=1e-6)
 
 
 def test_class_agnostic_proposals_ignore_classes():
