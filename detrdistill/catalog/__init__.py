@@ -14,11 +14,13 @@ from detrdistill.catalog.entries import (
     Family,
     FamilyName,
     HGNetV2,
+    Patches,
     ResNet,
     Scores,
     Size,
     ViT,
 )
+from detrdistill.catalog.plain import PLAIN
 from detrdistill.catalog.real_time import REAL_TIME
 from detrdistill.errors import CheckpointError, ConfigError
 
@@ -30,6 +32,7 @@ __all__ = [
     "Family",
     "FamilyName",
     "HGNetV2",
+    "Patches",
     "ResNet",
     "Scores",
     "Size",
@@ -40,7 +43,7 @@ __all__ = [
     "size_of",
 ]
 
-CATALOG: Mapping[FamilyName, Family] = MappingProxyType(CLASSIC | REAL_TIME)
+CATALOG: Mapping[FamilyName, Family] = MappingProxyType(CLASSIC | REAL_TIME | PLAIN)
 """Every family by name."""
 
 
