@@ -15,11 +15,13 @@ from detrdistill.catalog.entries import (
     FamilyName,
     HGNetV2,
     MobileNetV2,
+    Patches,
     ResNet,
     Scores,
     Size,
     ViT,
 )
+from detrdistill.catalog.plain import PLAIN
 from detrdistill.catalog.real_time import REAL_TIME
 from detrdistill.errors import CheckpointError, ConfigError
 
@@ -32,6 +34,7 @@ __all__ = [
     "FamilyName",
     "HGNetV2",
     "MobileNetV2",
+    "Patches",
     "ResNet",
     "Scores",
     "Size",
@@ -42,7 +45,7 @@ __all__ = [
     "size_of",
 ]
 
-CATALOG: Mapping[FamilyName, Family] = MappingProxyType(CLASSIC | REAL_TIME)
+CATALOG: Mapping[FamilyName, Family] = MappingProxyType(CLASSIC | REAL_TIME | PLAIN)
 """Every family by name."""
 
 

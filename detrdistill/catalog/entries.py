@@ -13,6 +13,7 @@ FamilyName = Literal[
     "d-fine",
     "lw-detr",
     "rf-detr",
+    "yolos",
 ]
 ClassificationLoss = Literal["focal", "varifocal", "mal", "ia_bce", "cross_entropy"]
 Scores = Literal["sigmoid", "softmax"]
@@ -67,7 +68,15 @@ class ViT:
     """Layers, from 0, whose tokens the detector reads."""
 
 
-Backbone = ResNet | MobileNetV2 | HGNetV2 | ViT
+@dataclass(frozen=True, kw_only=True)
+class Patches:
+    """No trunk: each square patch of pixels is projected to a token (YOLOS)."""
+
+    side: int = 16
+    """In pixels."""
+
+
+Backbone = ResNet | MobileNetV2 | HGNetV2 | ViT | Patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,5 +148,7 @@ class Family:
     """Strides of the levels whose cells are candidates for queries; empty where queries are learned."""
     boxes_leave_image: bool = False
     """Predicted boxes are not confined to [0, 1]."""
+    last_layer_only: bool = False
+    """Only the last layer has predictions, as published."""
     config_fields: ConfigFields = ConfigFields()
     sizes: Mapping[str, Size]

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from torch import nn
 from transformers import HGNetV2Config, PreTrainedConfig, ResNetConfig, TimmBackboneConfig
 
-from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, ResNet, ViT
+from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, Patches, ResNet, ViT
 
 
 def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrainedConfig:
@@ -34,8 +34,8 @@ def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrai
             return TimmBackboneConfig(**settings)
         case HGNetV2():
             raise ValueError("HGNetV2 is the trunk of the D-FINE lineage only")
-        case ViT():
-            raise ValueError("a plain ViT is the trunk of LW-DETR and RF-DETR only")
+        case ViT() | Patches():
+            raise ValueError("plain vision transformers are trunks of LW-DETR, RF-DETR and YOLOS only")
         case _:
             assert_never(backbone)
 

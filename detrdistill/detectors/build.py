@@ -18,6 +18,7 @@ from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr, reset_lw_detr
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
+from detrdistill.detectors.yolos import Yolos, new_yolos, reset_yolos
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -59,6 +60,8 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_lw_detr(size, labels, image_size)
             case "rf-detr":
                 model = new_rf_detr(size, labels, image_size)
+            case "yolos":
+                model = new_yolos(size, labels, image_size)
             case _:
                 assert_never(architecture.family)
         thaw_batch_norms(model)
@@ -92,6 +95,8 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
             adapter = LwDetr
         case "rf-detr":
             adapter = RfDetr
+        case "yolos":
+            adapter = Yolos
         case _:
             assert_never(family)
     return adapter(model, preprocessing)
@@ -134,5 +139,7 @@ def _reset_parts(family: FamilyName, model: PreTrainedModel) -> None:
             reset_deformable_heads(model)
         case "lw-detr" | "rf-detr":
             reset_lw_detr(model)
+        case "yolos":
+            reset_yolos(model)
         case _:
             pass

@@ -100,17 +100,17 @@ class Detector(nn.Module, ABC):
     @property
     def width(self) -> int:
         """Channels of the queries and of the memory."""
-        return self.model.config.d_model
+        return getattr(self.model.config, self.info.config_fields.width[0])
 
     @property
     def layers(self) -> int:
         """Decoder layers."""
-        return self.model.config.decoder_layers
+        return getattr(self.model.config, self.info.config_fields.decoder_layers[0])
 
     @property
     def detections_per_image(self) -> int:
         """Detections the family's image processor keeps by default."""
-        return self.info.detections_per_image or self.model.config.num_queries
+        return self.info.detections_per_image or getattr(self.model.config, self.info.config_fields.queries[0])
 
     @property
     @abstractmethod

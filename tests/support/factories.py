@@ -22,6 +22,7 @@ TINY = {
     "d-fine": "pico",
     "lw-detr": "pico",
     "rf-detr": "pico",
+    "yolos": "pico",
 }
 """The smallest size of each family."""
 SIDE = 192

@@ -51,3 +51,15 @@ def test_lw_detr_starts_at_its_proposals_with_equal_heads_in_all_groups(family: 
     assert inner.decoder.layers[0].cross_attn.sampling_offsets.weight.abs().max() == 0
     vit = [module for module in inner.backbone.backbone.modules() if isinstance(module, nn.Linear)]
     assert all(layer.weight.std().item() == pytest.approx(0.02, rel=0.1) for layer in vit)
+
+
+def test_yolos_starts_with_queries_that_differ():
+    """Source: YOLOS's release; the library starts them all at zero."""
+    model = tiny_detector("yolos").model
+    embeddings = model.vit.embeddings
+    for tokens in (embeddings.detection_tokens, embeddings.position_embeddings, embeddings.cls_token):
+        assert tokens.std().item() == pytest.approx(0.02, rel=0.2)
+    vit = [module for module in model.vit.modules() if isinstance(module, nn.Linear)]
+    assert all(layer.weight.std().item() == pytest.approx(0.02, rel=0.1) for layer in vit)
+    assert is_by_fan_in(model.class_labels_classifier.layers[0])
+    assert is_by_fan_in(model.bbox_predictor.layers[0])

@@ -88,6 +88,31 @@ def test_a_teacher_of_another_width_is_projected():
     assert {name for method in methods_of(step) for name, _ in method.named_parameters()} != set()
 
 
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("d-fine", "lw-detr"),
+        ("rf-detr", "d-fine"),
+        ("yolos", "rf-detr"),
+        ("lw-detr", "yolos"),
+        ("lw-detr", "deformable-detr"),
+    ],
+)
+def test_families_teach_each_other(teacher: str, student: str):
+    """Queries without a position, without a reference, or with references beyond the image are completed."""
+    config = methods_config("paper")
+    if student == "yolos":  # independent scores are no distribution with 'no object'
+        boxes_only = config.methods[0].model_copy(update={"class_weight": 0.0})
+        config = config.model_copy(update={"methods": (boxes_only, *config.methods[1:])})
+    step = step_of(tiny_detector(student, queries=8), tiny_detector(teacher, queries=12, seed=1), config)
+    losses = step(BATCH)
+    losses.total.backward()
+    assert {f"query_prior.{term}" for term in ("classification", "l1", "giou")} <= set(losses.terms)
+    for method in step.methods:
+        for name, weight in method.named_parameters():
+            assert weight.grad is not None, f"{method.name}.{name}"
+
+
 def test_a_teacher_in_training_mode_is_noticed():
     """T19, the assertion."""
     teacher = Teacher(tiny_detector("rt-detr"), (0, 1, 2))
