@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
-from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
+from detrdistill.detectors.deformable import DeformableDetr, new_deformable
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
@@ -50,10 +50,10 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
             case _:
                 assert_never(architecture.family)
         _start_as_published(model)
-        if architecture.family == "deformable-detr":
-            reset_deformable_heads(model)
-    normalised = CATALOG[architecture.family].normalised
-    return wrap(model, Preprocessing.square(image_size, normalised=normalised))
+        normalised = CATALOG[architecture.family].normalised
+        detector = wrap(model, Preprocessing.square(image_size, normalised=normalised))
+        detector.start_as_published()
+    return detector
 
 
 def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:

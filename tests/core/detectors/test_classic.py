@@ -1,0 +1,66 @@
+"""What DETR and its descendants start from, in numbers of their published code."""
+
+import pytest
+import torch
+from torch import nn
+
+from detrdistill.detectors.detector import Detector
+from detrdistill.outputs import DetectorOutput
+from tests.support.factories import SIDE, tiny_detector
+
+CLASSIC = ("deformable-detr",)
+OWN_START = ("sampling_offsets", "attention_weights", "bbox_embed", "class_embed")
+
+
+@pytest.fixture(scope="module", params=CLASSIC)
+def detector(request: pytest.FixtureRequest) -> Detector:
+    return tiny_detector(request.param).eval()
+
+
+@torch.no_grad()
+def first_output(detector: Detector) -> DetectorOutput:
+    return detector(torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+
+
+def test_matrices_are_drawn_by_xavier(detector: Detector):
+    """Uniform within sqrt(6 / (rows + columns)); query, key and value of an attention are thirds of one matrix."""
+    parts: list[nn.Module] = [detector.model.model.encoder, detector.model.model.decoder]
+    drawn = 0
+    for part in parts:
+        for name, layer in part.named_modules():
+            if not isinstance(layer, nn.Linear) or any(own in name for own in OWN_START):
+                continue
+            parent, _, own_name = name.rpartition(".")
+            is_third = hasattr(part.get_submodule(parent), "q_proj") and own_name in ("q_proj", "k_proj", "v_proj")
+            rows, columns = layer.weight.shape
+            bound = (6 / (3 * rows + columns if is_third else rows + columns)) ** 0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound, name
+            drawn += 1
+    assert drawn >= 2 * 6 + 2 * 6, "encoder and decoder have two layers each"
+
+
+def test_queries_start_apart(detector: Detector):
+    embeddings = [module.weight for module in detector.model.modules() if isinstance(module, nn.Embedding)]
+    assert len(embeddings) == 1
+    assert float(embeddings[0].detach().std()) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("family", ["deformable-detr"])
+def test_objects_start_rare(family: str):
+    detector = tiny_detector(family).eval()
+    class_tensors = [name for name in detector.model.state_dict() if name.endswith("bias") and "class" in name]
+    assert class_tensors
+    for name in class_tensors:
+        assert detector.model.state_dict()[name].sigmoid().tolist() == pytest.approx([0.01] * 3), name
+    scores = first_output(detector).probability
+    assert scores.min() > 0.001
+    assert scores.max() < 0.1
+
+
+def test_deformable_boxes_start_small_around_their_points():
+    output = first_output(tiny_detector("deformable-detr").eval())
+    points_BQ2 = output.queries.reference_BQK
+    assert points_BQ2 is not None
+    assert points_BQ2.std() > 0.1, "points are not all at the centre"
+    expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, -2).sigmoid()], -1)
+    torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
