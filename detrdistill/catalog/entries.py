@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 FamilyName = Literal[
+    "detr",
+    "table-transformer",
     "deformable-detr",
     "rt-detr",
     "rt-detr-v2",

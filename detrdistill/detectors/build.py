@@ -13,6 +13,7 @@ from detrdistill.config import Architecture
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.detr import Detr, TableTransformer, new_detr, new_table_transformer
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.preprocessing import Preprocessing
 
@@ -39,6 +40,10 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         match architecture.family:
+            case "detr":
+                model = new_detr(size, labels)
+            case "table-transformer":
+                model = new_table_transformer(size, labels)
             case "deformable-detr":
                 model = new_deformable(size, labels)
             case "rt-detr":
@@ -56,7 +61,7 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
     return detector
 
 
-def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
+def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:  # noqa: PLR0911 - one for each family
     """Put a model of `transformers` behind the project's interface.
 
     Raises:
@@ -64,6 +69,10 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     """
     family = family_of(model.config.model_type)
     match family:
+        case "detr":
+            return Detr(model, preprocessing)
+        case "table-transformer":
+            return TableTransformer(model, preprocessing)
         case "deformable-detr":
             return DeformableDetr(model, preprocessing)
         case "rt-detr":

@@ -12,7 +12,14 @@ from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
-TINY = {"deformable-detr": "nano", "rt-detr": "pico", "rt-detr-v2": "pico", "deimv2": "atto"}
+TINY = {
+    "detr": "nano",
+    "table-transformer": "nano",
+    "deformable-detr": "nano",
+    "rt-detr": "pico",
+    "rt-detr-v2": "pico",
+    "deimv2": "atto",
+}
 """The smallest size of each family."""
 SIDE = 192
 

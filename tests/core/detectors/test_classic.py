@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.weights import with_classes
 from detrdistill.outputs import DetectorOutput
 from tests.support.factories import SIDE, tiny_detector
 
-CLASSIC = ("deformable-detr",)
+CLASSIC = ("detr", "table-transformer", "deformable-detr")
 OWN_START = ("sampling_offsets", "attention_weights", "bbox_embed", "class_embed")
 
 
@@ -55,6 +56,27 @@ def test_objects_start_rare(family: str):
     scores = first_output(detector).probability
     assert scores.min() > 0.001
     assert scores.max() < 0.1
+
+
+@pytest.mark.parametrize("family", ["detr", "table-transformer"])
+def test_the_librarys_auxiliary_loss_is_another_network(family: str):
+    """A checkpoint trained with it is read as the library computes it; new detectors are built without."""
+    detector = tiny_detector(family).eval()
+    assert not detector.model.config.auxiliary_loss
+    detector.model.config.auxiliary_loss = True
+    output = first_output(detector)
+    with torch.no_grad():
+        theirs = detector.model(torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(output.logits_LBQC[-1], theirs.logits, atol=0, rtol=0)
+    torch.testing.assert_close(output.boxes_LBQ4[-1], theirs.pred_boxes, atol=0, rtol=0)
+
+
+def test_no_object_is_kept_when_classes_change():
+    detector = tiny_detector("detr")
+    head = detector.model.class_labels_classifier
+    changed = with_classes(detector, ["class 2"], seed=1).model.class_labels_classifier
+    assert torch.equal(changed.weight, head.weight[[2, 3]])
+    assert torch.equal(changed.bias, head.bias[[2, 3]])
 
 
 def test_deformable_boxes_start_small_around_their_points():
