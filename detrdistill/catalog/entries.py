@@ -7,6 +7,7 @@ from typing import Literal
 FamilyName = Literal[
     "detr",
     "table-transformer",
+    "conditional-detr",
     "deformable-detr",
     "rt-detr",
     "rt-detr-v2",

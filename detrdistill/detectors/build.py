@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
+from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
@@ -44,6 +45,8 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_detr(size, labels)
             case "table-transformer":
                 model = new_table_transformer(size, labels)
+            case "conditional-detr":
+                model = new_conditional(size, labels)
             case "deformable-detr":
                 model = new_deformable(size, labels)
             case "rt-detr":
@@ -73,6 +76,8 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:  # n
             return Detr(model, preprocessing)
         case "table-transformer":
             return TableTransformer(model, preprocessing)
+        case "conditional-detr":
+            return ConditionalDetr(model, preprocessing)
         case "deformable-detr":
             return DeformableDetr(model, preprocessing)
         case "rt-detr":

@@ -15,6 +15,7 @@ from detrdistill.outputs import DetectorOutput, Queries, Targets
 TINY = {
     "detr": "nano",
     "table-transformer": "nano",
+    "conditional-detr": "nano",
     "deformable-detr": "nano",
     "rt-detr": "pico",
     "rt-detr-v2": "pico",

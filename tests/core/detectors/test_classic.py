@@ -1,5 +1,7 @@
 """What DETR and its descendants start from, in numbers of their published code."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from detrdistill.detectors.weights import with_classes
 from detrdistill.outputs import DetectorOutput
 from tests.support.factories import SIDE, tiny_detector
 
-CLASSIC = ("detr", "table-transformer", "deformable-detr")
+CLASSIC = ("detr", "table-transformer", "conditional-detr", "deformable-detr")
 OWN_START = ("sampling_offsets", "attention_weights", "bbox_embed", "class_embed")
 
 
@@ -46,7 +48,7 @@ def test_queries_start_apart(detector: Detector):
     assert float(embeddings[0].detach().std()) == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize("family", ["deformable-detr"])
+@pytest.mark.parametrize("family", ["conditional-detr", "deformable-detr"])
 def test_objects_start_rare(family: str):
     detector = tiny_detector(family).eval()
     class_tensors = [name for name in detector.model.state_dict() if name.endswith("bias") and "class" in name]
@@ -58,7 +60,7 @@ def test_objects_start_rare(family: str):
     assert scores.max() < 0.1
 
 
-@pytest.mark.parametrize("family", ["detr", "table-transformer"])
+@pytest.mark.parametrize("family", ["detr", "table-transformer", "conditional-detr"])
 def test_the_librarys_auxiliary_loss_is_another_network(family: str):
     """A checkpoint trained with it is read as the library computes it; new detectors are built without."""
     detector = tiny_detector(family).eval()
@@ -71,12 +73,31 @@ def test_the_librarys_auxiliary_loss_is_another_network(family: str):
     torch.testing.assert_close(output.boxes_LBQ4[-1], theirs.pred_boxes, atol=0, rtol=0)
 
 
+def test_a_new_class_starts_rare_beside_one_that_is_known():
+    detector = tiny_detector("conditional-detr")
+    head = detector.model.class_labels_classifier
+    nn.init.constant_(head.bias, 1.0)
+    changed = with_classes(detector, ["unknown", "Class 1"], seed=1).model.class_labels_classifier
+    assert changed.bias.tolist() == pytest.approx([math.log(0.01 / 0.99), 1.0])
+    assert torch.equal(changed.weight[1], head.weight[1])
+
+
 def test_no_object_is_kept_when_classes_change():
     detector = tiny_detector("detr")
     head = detector.model.class_labels_classifier
     changed = with_classes(detector, ["class 2"], seed=1).model.class_labels_classifier
     assert torch.equal(changed.weight, head.weight[[2, 3]])
     assert torch.equal(changed.bias, head.bias[[2, 3]])
+
+
+def test_conditional_boxes_start_around_their_points():
+    detector = tiny_detector("conditional-detr").eval()
+    output = first_output(detector)
+    assert output.queries.position_BQD is not None
+    points_BQ2 = detector.model.model.decoder.ref_point_head(output.queries.position_BQD).sigmoid()
+    assert points_BQ2.std() > 0.1, "points are not all at the centre"
+    expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, 0.5)], -1)
+    torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
 
 
 def test_deformable_boxes_start_small_around_their_points():
