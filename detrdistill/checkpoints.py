@@ -58,7 +58,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         queries=_positive(config, "num_queries", default=300),
         decoder_layers=_positive(config, "decoder_layers", default=6),
-        width=_positive(config, "d_model", default=256),
+        width=_positive(config, "d_model" if "d_model" in config else "hidden_size", default=256),
         image_size=_image_size(folder),
     )
 

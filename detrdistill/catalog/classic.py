@@ -111,6 +111,42 @@ CLASSIC: dict[FamilyName, Family] = {
             ),
         },
     ),
+    "dab-detr": Family(
+        title="DAB-DETR",
+        paper="arXiv 2201.12329",
+        licence="Apache-2.0",
+        model_type="dab-detr",
+        scores="sigmoid",
+        normalised=True,
+        class_tensors=r"class_embed\.(weight|bias)$",
+        classification="focal",
+        detections_per_image=100,
+        neck_strides=(32,),
+        memory_strides=(32,),
+        neck_is_query_wide=True,
+        sizes={
+            "nano": Size(
+                description="1 M parameters; small images on a CPU",
+                backbone=_RESNET_SMALL,
+                width=64, ffn=256, heads=4, encoder_layers=2, decoder_layers=3, queries=50,
+            ),
+            "r18": Size(
+                description="ResNet-18, the student of KD-DETR",
+                backbone=_RESNET_18,
+                width=256, ffn=2048, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+            "r50": Size(
+                description="ResNet-50, as published",
+                backbone=_RESNET_50,
+                width=256, ffn=2048, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+            "r101": Size(
+                description="ResNet-101, as published",
+                backbone=_RESNET_101,
+                width=256, ffn=2048, encoder_layers=6, decoder_layers=6, queries=300,
+            ),
+        },
+    ),
     "deformable-detr": Family(
         title="Deformable DETR",
         paper="arXiv 2010.04159",

@@ -8,6 +8,7 @@ FamilyName = Literal[
     "detr",
     "table-transformer",
     "conditional-detr",
+    "dab-detr",
     "deformable-detr",
     "rt-detr",
     "rt-detr-v2",

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
 from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
+from detrdistill.detectors.dab import DabDetr, new_dab
 from detrdistill.detectors.deformable import DeformableDetr, new_deformable
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
@@ -47,6 +48,8 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 model = new_table_transformer(size, labels)
             case "conditional-detr":
                 model = new_conditional(size, labels)
+            case "dab-detr":
+                model = new_dab(size, labels)
             case "deformable-detr":
                 model = new_deformable(size, labels)
             case "rt-detr":
@@ -78,6 +81,8 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:  # n
             return TableTransformer(model, preprocessing)
         case "conditional-detr":
             return ConditionalDetr(model, preprocessing)
+        case "dab-detr":
+            return DabDetr(model, preprocessing)
         case "deformable-detr":
             return DeformableDetr(model, preprocessing)
         case "rt-detr":

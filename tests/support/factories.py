@@ -16,6 +16,7 @@ TINY = {
     "detr": "nano",
     "table-transformer": "nano",
     "conditional-detr": "nano",
+    "dab-detr": "nano",
     "deformable-detr": "nano",
     "rt-detr": "pico",
     "rt-detr-v2": "pico",

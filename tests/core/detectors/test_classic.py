@@ -11,7 +11,7 @@ from detrdistill.detectors.weights import with_classes
 from detrdistill.outputs import DetectorOutput
 from tests.support.factories import SIDE, tiny_detector
 
-CLASSIC = ("detr", "table-transformer", "conditional-detr", "deformable-detr")
+CLASSIC = ("detr", "table-transformer", "conditional-detr", "dab-detr", "deformable-detr")
 OWN_START = ("sampling_offsets", "attention_weights", "bbox_embed", "class_embed")
 
 
@@ -48,7 +48,7 @@ def test_queries_start_apart(detector: Detector):
     assert float(embeddings[0].detach().std()) == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize("family", ["conditional-detr", "deformable-detr"])
+@pytest.mark.parametrize("family", ["conditional-detr", "dab-detr", "deformable-detr"])
 def test_objects_start_rare(family: str):
     detector = tiny_detector(family).eval()
     class_tensors = [name for name in detector.model.state_dict() if name.endswith("bias") and "class" in name]
@@ -98,6 +98,13 @@ def test_conditional_boxes_start_around_their_points():
     assert points_BQ2.std() > 0.1, "points are not all at the centre"
     expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, 0.5)], -1)
     torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
+
+
+def test_dab_boxes_start_as_its_queries():
+    output = first_output(tiny_detector("dab-detr").eval())
+    assert output.queries.reference_BQK is not None
+    assert output.queries.reference_BQK.std() > 0.1, "boxes are not all alike"
+    torch.testing.assert_close(output.boxes_LBQ4, output.queries.reference_BQK.expand_as(output.boxes_LBQ4))
 
 
 def test_deformable_boxes_start_small_around_their_points():
