@@ -41,7 +41,7 @@ class Queries:
     content_BQD: Tensor
     """Decoder input embeddings."""
     position_BQD: Tensor | None = None
-    """Learned positional part (Deformable DETR); None where the family derives it from the reference."""
+    """Positional part (DETR, Conditional and Deformable DETR); None where the family derives it from the reference."""
     reference_BQK: Tensor | None = None
     """Initial reference points (K = 2) or boxes (K = 4) in [0, 1]; None: the receiving detector derives it."""
 

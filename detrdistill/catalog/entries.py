@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 FamilyName = Literal[
+    "detr",
+    "table-transformer",
+    "conditional-detr",
+    "dab-detr",
     "deformable-detr",
     "adamixer",
     "rt-detr",

@@ -8,17 +8,20 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from detrdistill.catalog import CATALOG, FamilyName, family_of, size_of
+from detrdistill.catalog import CATALOG, family_of, size_of
 from detrdistill.config import Architecture
 from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
+from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
 from detrdistill.detectors.d_fine import DFine, new_d_fine
-from detrdistill.detectors.deformable import DeformableDetr, new_deformable, reset_deformable_heads
+from detrdistill.detectors.dab import DabDetr, new_dab
+from detrdistill.detectors.deformable import DeformableDetr, new_deformable
 from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
 from detrdistill.detectors.detector import Detector
-from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr, reset_lw_detr
+from detrdistill.detectors.detr import Detr, TableTransformer, new_detr, new_table_transformer
+from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
-from detrdistill.detectors.yolos import Yolos, new_yolos, reset_yolos
+from detrdistill.detectors.yolos import Yolos, new_yolos
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -44,6 +47,14 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         match architecture.family:
+            case "detr":
+                model = new_detr(size, labels)
+            case "table-transformer":
+                model = new_table_transformer(size, labels)
+            case "conditional-detr":
+                model = new_conditional(size, labels)
+            case "dab-detr":
+                model = new_dab(size, labels)
             case "deformable-detr":
                 model = new_deformable(size, labels)
             case "adamixer":
@@ -66,9 +77,10 @@ def build_detector(architecture: Architecture, classes: Sequence[str], image_siz
                 assert_never(architecture.family)
         thaw_batch_norms(model)
         _start_as_published(model)
-        _reset_parts(architecture.family, model)
-    normalised = CATALOG[architecture.family].normalised
-    return wrap(model, Preprocessing.square(image_size, normalised=normalised))
+        normalised = CATALOG[architecture.family].normalised
+        detector = wrap(model, Preprocessing.square(image_size, normalised=normalised))
+        detector.start_as_published()
+    return detector
 
 
 def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
@@ -79,6 +91,14 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     """
     family = family_of(model.config.model_type)
     match family:
+        case "detr":
+            adapter = Detr
+        case "table-transformer":
+            adapter = TableTransformer
+        case "conditional-detr":
+            adapter = ConditionalDetr
+        case "dab-detr":
+            adapter = DabDetr
         case "deformable-detr":
             adapter = DeformableDetr
         case "adamixer":
@@ -130,16 +150,3 @@ def _start_as_published(model: PreTrainedModel) -> None:
         elif isinstance(module, nn.Linear) and name.endswith(("enc_bbox_head.layers.2", "pre_bbox_head.layers.2")):
             nn.init.zeros_(module.weight)  # first boxes are the anchors
             nn.init.zeros_(module.bias)
-
-
-def _reset_parts(family: FamilyName, model: PreTrainedModel) -> None:
-    """What the published code of a family draws otherwise than PyTorch does."""
-    match family:
-        case "deformable-detr":
-            reset_deformable_heads(model)
-        case "lw-detr" | "rf-detr":
-            reset_lw_detr(model)
-        case "yolos":
-            reset_yolos(model)
-        case _:
-            pass

@@ -1,6 +1,5 @@
 """Deformable DETR (arXiv 2010.04159), the family of the method's published code."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from detrdistill.catalog import Size
 from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Decoding, Detector, Heads
 from detrdistill.detectors.groups import unflatten
+from detrdistill.detectors.initial import draw_by_xavier, start_box_head, start_class_head
 from detrdistill.outputs import Prediction, Queries, Targets
 
 
@@ -73,12 +73,31 @@ class DeformableDetr(Detector):
 
     def completed(self, queries: Queries) -> Queries:
         """Derive missing references from the positional part, as the one-stage model does for its own."""
-        if queries.position_BQD is None:
-            raise ValueError("Deformable DETR needs a positional part with every query")
-        reference_BQK = queries.reference_BQK
-        if reference_BQK is None:
-            reference_BQK = self.model.model.reference_points(queries.position_BQD).sigmoid()
-        return replace(queries, reference_BQK=reference_BQK[..., : self.reference_size])
+        position_BQD, reference_BQK = queries.position_BQD, queries.reference_BQK
+        if reference_BQK is None and position_BQD is not None and self.derives_reference:
+            reference_BQK = self.model.model.reference_points(position_BQD).sigmoid()
+        if reference_BQK is not None:
+            reference_BQK = reference_BQK[..., : self.reference_size]
+        return super().completed(replace(queries, reference_BQK=reference_BQK))
+
+    def start_as_published(self) -> None:
+        """Xavier's distribution in the transformer, queries of variance one.
+
+        Scores start at 0.01, boxes at the reference point with a width and height of sigmoid(-2) = 0.12.
+        """
+        model = self.model.model
+        for transformer in (model.encoder, model.decoder):
+            draw_by_xavier(transformer)
+            for module in transformer.modules():
+                if hasattr(module, "sampling_offsets"):
+                    self.model._init_weights(module)  # has a start of its own
+        for convolution, _ in model.input_proj:
+            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
+        model.query_position_embeddings.reset_parameters()
+        for class_head, box_head in zip(self.model.class_embed, self.model.bbox_embed, strict=True):
+            start_class_head(class_head)
+            start_box_head(box_head, size_logit=-2.0)
 
 
 def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
@@ -97,15 +116,3 @@ def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
         **labels,
     )
     return DeformableDetrForObjectDetection(config)
-
-
-def reset_deformable_heads(model: nn.Module) -> None:
-    """Start the heads of a new model as the published code does; the library leaves them at random.
-
-    Scores start at 0.01, boxes at the reference point with a width and height of sigmoid(-2) = 0.12.
-    """
-    for class_head, box_head in zip(model.class_embed, model.bbox_embed, strict=True):  # pyright: ignore
-        nn.init.constant_(class_head.bias, math.log(0.01 / 0.99))
-        nn.init.zeros_(box_head.layers[-1].weight)
-        nn.init.zeros_(box_head.layers[-1].bias)
-        nn.init.constant_(box_head.layers[-1].bias[2:], -2.0)

@@ -260,6 +260,9 @@ class Detector(nn.Module, ABC):
         """Image, query and target of each denoising pair, and the number of groups."""
         raise NotImplementedError(f"{self.family} has no denoising queries")
 
+    def start_as_published(self) -> None:
+        """Redraw weights of a new detector where its published code has a start of its own."""
+
     def scoring_every_layer(self) -> AbstractContextManager[None]:
         """Context in which the decoder scores every layer, also in evaluation mode."""
         return nullcontext()
@@ -270,6 +273,8 @@ class Detector(nn.Module, ABC):
         Raises:
             ValueError: a part is missing that cannot be derived.
         """
+        if self.position_argument and queries.position_BQD is None:
+            raise ValueError(f"{self.family} needs a positional part with every query")
         if self.reference_size and queries.reference_BQK is None:
             raise ValueError(f"{self.family} needs reference points with every query")
         return queries

@@ -108,6 +108,10 @@ class LwDetr(Detector):
         """Each group has heads of its own."""
         return self._proposals(raw, 1 + copy)
 
+    def start_as_published(self) -> None:
+        """See `_reset_lw_detr`."""
+        _reset_lw_detr(self.model)
+
     def backbone_prefixes(self) -> tuple[str, ...]:
         """The ViT; the projector learns at the full rate, as published."""
         return ("model.model.backbone.backbone.",)
@@ -206,7 +210,7 @@ def _settings(size: Size) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def reset_lw_detr(model: Any) -> None:
+def _reset_lw_detr(model: Any) -> None:
     """Start as the published code does; the library draws references at random and the heads of each group apart.
 
     Scores start at 0.01 and boxes at their references, which start at the proposals. All groups start with the same

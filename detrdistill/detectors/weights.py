@@ -134,17 +134,18 @@ def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detec
     config.label2id = {name: index for index, name in enumerate(classes)}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model: PreTrainedModel = type(detector.model)(config)
+        new = wrap(type(detector.model)(config), detector.preprocessing)
+        new.start_as_published()
     old_row = {name.strip().casefold(): row for row, name in enumerate(detector.classes)}
-    kept = [(new, row) for new, name in enumerate(classes) if (row := old_row.get(name.strip().casefold())) is not None]
+    kept = [(row, old) for row, name in enumerate(classes) if (old := old_row.get(name.strip().casefold())) is not None]
     rows = kept if detector.info.scores == "sigmoid" else [*kept, (len(classes), len(detector.classes))]  # 'no object'
     pattern = re.compile(detector.info.class_tensors)
-    source, target = detector.model.state_dict(), model.state_dict()
+    source, target = detector.model.state_dict(), new.model.state_dict()
     for name, tensor in source.items():
         if pattern.search(name):
-            for new, old in rows:
-                target[name][new] = tensor[old]
+            for row, old in rows:
+                target[name][row] = tensor[old]
         else:
             target[name].copy_(tensor)
     _log.info("class heads: %d of %d classes kept from the checkpoint", len(kept), len(classes))
-    return wrap(model, detector.preprocessing)
+    return new

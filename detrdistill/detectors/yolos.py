@@ -76,6 +76,10 @@ class Yolos(Detector):
         boxes_BQ4 = self.model.bbox_predictor(hidden_BQD).float().sigmoid()
         return Heads(logits_BQC[None], boxes_BQ4[None], hidden_BQD.float()[None])
 
+    def start_as_published(self) -> None:
+        """See `_reset_yolos`."""
+        _reset_yolos(self.model)
+
     def backbone_prefixes(self) -> tuple[str, ...]:
         """The ViT, detection tokens included."""
         return ("model.vit.",)
@@ -155,7 +159,7 @@ def new_yolos(size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrai
 
 
 @torch.no_grad()
-def reset_yolos(model: Any) -> None:
+def _reset_yolos(model: Any) -> None:
     """Start as the published code does; the library starts all tokens and positions at zero, so all queries alike.
 
     Source: YOLOS's release, `models/backbone.py`.

@@ -43,9 +43,12 @@ def main() -> None:
     pixels = inputs[0].normalise(batch.images[0])
     student.train()
     forward = _count(lambda: frozen(pixels))
-    plain = _count(lambda: LossStep(student, criterion, [], inputs, None, cpu)(batch).total.backward())
-    guide = Guide(frozen, [Lesson(method) for method in methods])
-    distilled = _count(lambda: LossStep(student, criterion, [guide], inputs, None, cpu)(batch).total.backward())
+
+    def step(*guides: Guide) -> None:
+        LossStep(student, criterion, guides, inputs, None, cpu)(batch).total.backward()
+
+    plain = _count(step)
+    distilled = _count(lambda: step(Guide(frozen, [Lesson(method) for method in methods])))
     print(
         f"{family}, {teacher_size} to {student_size}, {side} px, GFLOP an image: teacher forward {forward:.0f}, "
         f"plain step {plain:.0f}, distilled step {distilled:.0f}"

@@ -14,6 +14,10 @@ from detrdistill.methods.method import DetectorShape, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
 TINY = {
+    "detr": "nano",
+    "table-transformer": "nano",
+    "conditional-detr": "nano",
+    "dab-detr": "nano",
     "deformable-detr": "nano",
     "adamixer": "nano",
     "rt-detr": "pico",

@@ -58,10 +58,10 @@ def test_the_last_layer_is_the_library_models_output(detector: Detector, pixels:
 
 
 def test_every_layer_is_reported_in_evaluation_and_training(detector: Detector, pixels: torch.Tensor):
+    columns = 3 + (detector.info.scores == "softmax")
     for training in (False, True):
         output = detector.train(training)(pixels, TARGETS)
         layers = 1 if detector.info.last_layer_only else 2
-        columns = 4 if detector.info.scores == "softmax" else 3
         assert output.logits_LBQC.shape == (layers, 2, 10, columns)
         assert output.boxes_LBQ4.shape == (layers, 2, 10, 4)
         assert output.hidden_LBQD.shape == (layers, 2, 10, detector.width)

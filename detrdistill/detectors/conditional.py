@@ -1,0 +1,42 @@
+"""Conditional DETR (arXiv 2108.06152): queries attend around a point that their positional part gives."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection, PreTrainedModel
+
+from detrdistill.boxes import inverse_sigmoid
+from detrdistill.catalog import Size
+from detrdistill.detectors.detector import Decoding
+from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.initial import start_box_head, start_class_head
+
+
+class ConditionalDetr(Detr):
+    """Conditional DETR: DETR with sigmoid scores and box centres relative to a point that the decoder derives."""
+
+    family = "conditional-detr"
+    processor_class = "ConditionalDetrImageProcessor"
+
+    @property
+    def derives_reference(self) -> bool:
+        """By a perceptron inside the decoder."""
+        return True
+
+    def box_start(self, decoding: Decoding) -> Tensor:
+        """The points; width and height are absolute."""
+        point_BQ2 = decoding.output.reference_points.transpose(0, 1).float()
+        return pad(inverse_sigmoid(point_BQ2), (0, 2))
+
+    def start_as_published(self) -> None:
+        """As DETR; scores start at 0.01, boxes around the points with half the image's width and height."""
+        super().start_as_published()
+        start_class_head(self.model.class_labels_classifier)
+        start_box_head(self.model.bbox_predictor)
+
+
+def new_conditional(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new Conditional DETR."""
+    return ConditionalDetrForObjectDetection(ConditionalDetrConfig(**classic_settings(size), **labels))

@@ -1,0 +1,64 @@
+"""DAB-DETR (arXiv 2201.12329): queries are boxes, which every layer refines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DabDetrConfig, DabDetrForObjectDetection, PreTrainedModel
+
+from detrdistill.boxes import inverse_sigmoid
+from detrdistill.catalog import Size
+from detrdistill.detectors.detector import Decoding, Heads
+from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.initial import start_box_head, start_class_head
+
+
+class DabDetr(Detr):
+    """DAB-DETR: learned boxes as queries, their content zero; positions are computed from the boxes."""
+
+    family = "dab-detr"
+    processor_class = "ConditionalDetrImageProcessor"
+    position_argument = None
+    reference_argument = "query_position_embeddings"  # the library's name for the logits of the boxes
+
+    @property
+    def width(self) -> int:
+        """Channels of the queries and of the memory."""
+        return self.model.config.hidden_size
+
+    @property
+    def reference_size(self) -> int:
+        """Boxes."""
+        return 4
+
+    def heads(self, decoding: Decoding) -> Heads:
+        """One head for all layers, relative to the box that each layer started from."""
+        hidden_LBQD = decoding.output.intermediate_hidden_states
+        start_LBQ4 = inverse_sigmoid(decoding.output.reference_points.float())
+        return Heads(
+            torch.stack([self.model.class_embed(hidden_BQD).float() for hidden_BQD in hidden_LBQD]),
+            (self.model.bbox_predictor(hidden_LBQD).float() + start_LBQ4).sigmoid(),
+            hidden_LBQD.float(),
+        )
+
+    def reference_argument_of(self, reference_BQK: Tensor) -> Tensor:
+        """The decoder takes logits."""
+        return inverse_sigmoid(reference_BQK)
+
+    def reference_of_argument(self, argument_BQK: Tensor) -> Tensor:
+        """The decoder takes logits."""
+        return argument_BQK.sigmoid()
+
+    def start_as_published(self) -> None:
+        """As DETR; scores start at 0.01, boxes as the queries."""
+        super().start_as_published()
+        start_class_head(self.model.class_embed)
+        start_box_head(self.model.bbox_predictor)
+
+
+def new_dab(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
+    """A new DAB-DETR, without dropout as published."""
+    settings = classic_settings(size)
+    settings["hidden_size"] = settings.pop("d_model")
+    return DabDetrForObjectDetection(DabDetrConfig(**settings, dropout=0.0, **labels))
