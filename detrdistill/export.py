@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForObjectDetection
 
+from detrdistill.catalog import Family
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import names_of_tensors
 from detrdistill.errors import CheckpointError
@@ -41,8 +42,7 @@ def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...
 class ModelCard:
     """What the README of an exported folder says."""
 
-    title: str
-    paper: str
+    family: Family
     classes: tuple[str, ...]
     report: ModelReport
     teacher: ModelReport | None
@@ -63,6 +63,8 @@ class ModelCard:
             for name, row in rows
             if row is not None
         )
+        family = self.family
+        teach = "" if family.in_library else f"import detrdistill.detectors  # teaches transformers {family.title}\n\n"
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         (folder / MODEL_CARD).write_text(
             f"""---
@@ -70,12 +72,12 @@ library_name: transformers
 pipeline_tag: object-detection
 ---
 
-# {self.title} ({len(self.classes)} classes)
+# {family.title} ({len(self.classes)} classes)
 
-Architecture: {self.title}, {self.paper}. Classes: {", ".join(self.classes)}.
+Architecture: {family.title}, {family.paper}. Classes: {", ".join(self.classes)}.
 
 ```python
-from transformers import AutoImageProcessor, AutoModelForObjectDetection
+{teach}from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 processor = AutoImageProcessor.from_pretrained("path/to/this/folder")
 model = AutoModelForObjectDetection.from_pretrained("path/to/this/folder")

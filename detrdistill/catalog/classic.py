@@ -199,6 +199,7 @@ CLASSIC: dict[FamilyName, Family] = {
         paper="arXiv 2203.16507",
         licence="MIT",
         model_type="adamixer",
+        in_library=False,
         scores="sigmoid",
         normalised=True,
         class_tensors=r"class_head\.output\.(weight|bias)$",

@@ -134,6 +134,8 @@ class Family:
     """Licence of the published reference weights; a student may inherit its teacher's terms."""
     model_type: str
     """`model_type` in the config.json of `transformers`."""
+    in_library: bool = True
+    """`transformers` has the class; else `import detrdistill.detectors` must come before `from_pretrained`."""
     scores: Scores
     normalised: bool
     """Input is normalised with the ImageNet mean and deviation; otherwise only scaled to [0, 1]."""

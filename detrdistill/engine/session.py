@@ -247,8 +247,7 @@ class Session:
         )
         detector, _ = load_detector(self.paths.work / "student", DEFAULT_IMAGE_SIZE)
         ModelCard(
-            title=detector.info.title,
-            paper=detector.info.paper,
+            family=detector.info,
             classes=detector.classes,
             report=student,
             teacher=result.teacher,

@@ -77,6 +77,8 @@ def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path:
     assert config.student is not None
     student = build_detector(config.student, CLASSES, SIDE, config.training.seed)
     make_trainable(student)
+    card = (folder / "README.md").read_text()
+    assert ("import detrdistill.detectors" in card) == (not CATALOG[name].in_library)
     trained = loaded.state_dict()
     trainable = {name: weight for name, weight in student.model.named_parameters() if weight.requires_grad}
     unmoved = [key for key, weight in trainable.items() if torch.equal(weight, trained[key])]
@@ -108,7 +110,7 @@ def table() -> str:
             "picked" if family.proposal_strides else "learned",
             _strides(family.neck_strides),
             _strides(family.memory_strides),
-            "neck, memory" if family.neck_is_query_wide else "memory; neck without mask",
+            "neck, memory" if family.neck_is_query_wide else "memory; neck by `feature_maps`",
             ", ".join(family.sizes),
         ]
         rows.append(f"| {' | '.join(cells)} |")
@@ -122,7 +124,12 @@ and across families, but for what is not defined:
 - **A teacher with sigmoid scores, a student with softmax scores**: scores of single classes are no distribution over
   classes and 'no object', so classes cannot be distilled. Boxes (`class_weight: 0`), features and the query prior can.
 - **Features at no common stride** cannot be compared; the other `source` may have one.
-- **Masks** need features as wide as the teacher's queries; a neck that is not can be imitated without (`mask: none`).
+- **Masks** need features as wide as the teacher's queries; a neck that is not can be imitated by `feature_maps`.
+
+AdaMixer is a model of this project: `import detrdistill.detectors` teaches it to `transformers`, and must come before
+`from_pretrained`. A trunk `mobilenetv2` needs the library timm. YOLOS predicts at its last layer only, as published,
+and its query prior takes a second pass. DINO-DETR is not among them: `transformers` has no such class, and its
+Deformable DETR has neither mixed query selection nor denoising queries nor look-forward-twice.
 
 What is not defined is refused by `POST /jobs` with the reason and a pointer, and by the engine.
 """
