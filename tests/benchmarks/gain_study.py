@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from detrdistill.config import DistillConfig, Method, TeacherGate, TrainConfig
+from detrdistill.config import DistillConfig, Method, Teacher, TrainConfig
 
 CONTROL = "control"
 """The arm that every pair has: the same training without a teacher."""
@@ -56,7 +56,7 @@ class PairSpec(BaseModel):
     """Checkpoint folder the student starts from; null: `control` names a new detector."""
     control: TrainConfig
     """The student's training, without the seed."""
-    gate: TeacherGate = TeacherGate()
+    gate: Teacher = Teacher()
 
     @model_validator(mode="after")
     def _seedless(self) -> "PairSpec":

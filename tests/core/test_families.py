@@ -21,8 +21,12 @@ from tests.support.rectangles import CLASSES, write_rectangles
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
 STEPS = 5
-LEFT_ALONE = {"adamixer": ["model.decoder.layers.0.self_attn.tau"]}
-"""Weights without a gradient for a good reason: all queries of an AdaMixer start from the same box."""
+LEFT_ALONE = {
+    "adamixer": ["model.decoder.layers.0.self_attn.tau"],
+    "table-transformer": ["model.decoder.layers.0.self_attn_layer_norm.weight"],
+}
+"""Weights without a gradient for a good reason: all queries of an AdaMixer start from the same box, and those of a
+Table Transformer from zero, which its first layer normalises."""
 
 
 def methods_of(family: Family) -> list[dict[str, object]]:

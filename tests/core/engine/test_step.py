@@ -108,7 +108,7 @@ def test_families_teach_each_other(teacher: str, student: str):
     losses = step(BATCH)
     losses.total.backward()
     assert {f"query_prior.{term}" for term in ("classification", "l1", "giou")} <= set(losses.terms)
-    for method in step.methods:
+    for method in methods_of(step):
         for name, weight in method.named_parameters():
             assert weight.grad is not None, f"{method.name}.{name}"
 
