@@ -140,6 +140,17 @@ def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torc
     assert content.grad.abs().sum() > 0
 
 
+def test_classes_in_another_order_are_the_same_detector(detector: Detector, pixels: torch.Tensor):
+    from detrdistill.detectors.weights import with_classes
+
+    renamed = with_classes(detector.eval(), ["class 2", "CLASS 0", "class 1"], seed=0).eval()
+    order = [2, 0, 1, 3] if detector.info.scores == "softmax" else [2, 0, 1]
+    with torch.no_grad():
+        ours, theirs = renamed(pixels), detector(pixels)
+    torch.testing.assert_close(ours.logits_LBQC, theirs.logits_LBQC[..., order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.boxes_LBQ4, theirs.boxes_LBQ4, atol=1e-5, rtol=0)
+
+
 def test_backbone_prefixes_and_slow_layers_name_real_weights(detector: Detector):
     names = [name for name, _ in detector.named_parameters()]
     assert any(name.startswith(detector.backbone_prefixes()) for name in names)
