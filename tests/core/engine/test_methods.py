@@ -1,12 +1,15 @@
-"""The methods beyond DETRDistill in whole steps of every family."""
+"""All methods together, and those beyond DETRDistill, in whole steps of every family."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from detrdistill.catalog import CATALOG
 from detrdistill.config import RUN_CONFIG, DistillConfig
+from detrdistill.errors import Diverged
 from tests.core.engine.test_step import BATCH, methods_of, step_of
-from tests.support.factories import TINY, tiny_detector
+from tests.support.factories import TINY, targets_of, tiny_detector
 
 
 def config_of(*methods: dict[str, object]) -> DistillConfig:
@@ -16,6 +19,14 @@ def config_of(*methods: dict[str, object]) -> DistillConfig:
 
 
 POINTS = {"kind": "distillation_points", "general": 6}
+EVERY_METHOD = (
+    {"kind": "matched_logits", "selection": "near_targets"},
+    {"kind": "target_features", "source": "memory", "quality_iou": "matched"},
+    {"kind": "query_prior", "variant": "paper"},
+    POINTS,
+    {"kind": "feature_maps", "form": "mgd", "source": "memory"},
+    {"kind": "foreground_memory"},
+)
 
 
 ROUNDED = {"adamixer", "deformable-detr", "lw-detr", "rf-detr", "yolos"}
@@ -62,3 +73,36 @@ def test_gradients_reach_the_student_and_the_projections_only(family: str, metho
             assert weight.grad is not None, f"{method.name}.{name}"
     assert all(weight.grad is not None for weight in student.parameters() if weight.requires_grad)
     assert all(weight.grad is None and not weight.requires_grad for weight in teacher.parameters())
+
+
+def test_an_empty_image_and_one_with_more_targets_than_queries():
+    """T23."""
+    boxes = [[0.1 * column, 0.1 * row, 0.1, 0.1] for row in range(1, 9) for column in range(1, 9)]
+    batch = replace(BATCH, targets=(targets_of([index % 3 for index in range(64)], boxes), targets_of([], [])))
+    student, teacher = tiny_detector("rt-detr-v2", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
+    losses = step_of(student, teacher, config_of(*EVERY_METHOD))(batch)
+    losses.total.backward()
+    assert torch.isfinite(losses.total)
+    assert all(weight.grad.isfinite().all() for weight in student.parameters() if weight.grad is not None)
+
+
+@pytest.mark.parametrize("family", sorted(TINY))
+def test_losses_are_float32_under_autocast(family: str):
+    """T25: forward passes in bfloat16, no term."""
+    student, teacher = tiny_detector(family, queries=8), tiny_detector(family, queries=12, seed=1)
+    step = step_of(student, teacher, config_of(*EVERY_METHOD))
+    step.autocast = torch.bfloat16
+    losses = step(BATCH)
+    losses.total.backward()
+    assert losses.total.dtype is torch.float32
+    assert all(term.dtype is torch.float32 and torch.isfinite(term) for term in losses.terms.values())
+
+
+def test_a_student_that_predicts_infinity_is_noticed_before_the_assignment():
+    """T25."""
+    student, teacher = tiny_detector("rt-detr-v2", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
+    step = step_of(student, teacher, config_of(*EVERY_METHOD))
+    with torch.no_grad():
+        student.model.model.decoder.class_embed[-1].bias.fill_(float("inf"))
+    with pytest.raises(Diverged, match="matching cost is not finite"):
+        step(BATCH)
