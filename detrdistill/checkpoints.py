@@ -20,6 +20,7 @@ from detrdistill.preprocessing import Preprocessing
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_TWO_STAGE_QUERIES = ("two_stage_num_proposals", 300)
 FILES = (CONFIG, WEIGHTS, PREPROCESSOR)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -57,7 +58,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
         family=family,
         classes=classes,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        queries=_positive(config, *fields.queries),
+        queries=_positive(config, *_TWO_STAGE_QUERIES if config.get("two_stage") else fields.queries),
         decoder_layers=_positive(config, *fields.decoder_layers),
         width=_positive(config, *fields.width),
         image_size=_image_size(folder),

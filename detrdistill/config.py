@@ -131,7 +131,8 @@ def _check_fit(student: Architecture | None, data: Data) -> None:
     size, image_size = size_of(student.family, student.size), data.image_size or DEFAULT_IMAGE_SIZE
     try:
         check_side(image_size, size.side_multiple)
-        check_queries(student.family, student.queries or size.queries, image_size, size.levels)
+        queries = student.queries or size.queries
+        check_queries(student.family, queries, image_size, levels=size.levels, two_stage=size.two_stage)
     except ConfigError as error:
         raise ValueError(str(error)) from error
 

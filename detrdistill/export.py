@@ -30,7 +30,7 @@ def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...
         CheckpointError: `transformers` does not read back the weights that were written.
     """
     weights = detector.model.state_dict()
-    detector.model.save_pretrained(folder, state_dict=_without_copies(weights))
+    detector.model.save_pretrained(folder, state_dict=_without_copies(weights, detector.model.all_tied_weights_keys))
     _check_reads_back(folder, weights)
     _write_json(folder / PREPROCESSOR, detector.preprocessing.to_json(detector.processor_class))
     classes = zip(detector.classes, category_ids, strict=True)
@@ -104,13 +104,18 @@ COCO metrics on the {self.validation_images} validation images, measured on this
         )
 
 
-def _without_copies(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keep the first name of every tensor that has several.
+def _without_copies(weights: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """Keep one name of every tensor that has several: the one that the library ties the others to.
 
     Left to itself, `save_pretrained` keeps the last one (measured with transformers 5.17 and 5.23). A DEIMv2 whose
-    layers share one box head then loads with a random one, because the library ties the others to the first.
+    layers share one box head then loads with a random one, because the library reads the first.
+
+    Args:
+        weights: state dict.
+        tied: names that the library fills from another.
     """
-    return {names[0]: weights[names[0]] for names in names_of_tensors(weights)}
+    kept = [next((name for name in names if name not in tied), names[0]) for names in names_of_tensors(weights)]
+    return {name: weights[name] for name in kept}
 
 
 def _check_reads_back(folder: Path, weights: Mapping[str, Tensor]) -> None:

@@ -81,7 +81,9 @@ def size_of(family: FamilyName, size: str) -> Size:
     return sizes[size]
 
 
-def check_queries(family: FamilyName, queries: int, image_size: int, levels: int = 3) -> None:
+def check_queries(
+    family: FamilyName, queries: int, image_size: int, *, levels: int = 3, two_stage: bool = False
+) -> None:
     """Refuse more queries than the feature maps have cells to pick them from.
 
     Args:
@@ -89,11 +91,13 @@ def check_queries(family: FamilyName, queries: int, image_size: int, levels: int
         queries: wanted.
         image_size: side of the square input in pixels.
         levels: feature levels of the detector, the coarsest of the family's.
+        two_stage: queries are picked from all levels of the memory, in a family that else learns them.
 
     Raises:
         ConfigError: with the pointer `/student/queries`.
     """
-    strides = CATALOG[family].proposal_strides[-levels:]
+    entry = CATALOG[family]
+    strides = entry.memory_strides if two_stage else entry.proposal_strides[-levels:]
     cells = sum((image_size // stride) ** 2 for stride in strides)
     if strides and queries > cells:
         raise ConfigError(

@@ -194,6 +194,28 @@ CLASSIC: dict[FamilyName, Family] = {
                 backbone=MobileNetV2(),
                 width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300,
             ),
+            "nano-refine": Size(
+                description="nano with box refinement",
+                backbone=_RESNET_SMALL,
+                width=64, ffn=128, heads=4, encoder_layers=2, decoder_layers=3, queries=50, box_refinement=True,
+            ),
+            "nano-two-stage": Size(
+                description="nano with box refinement and two stages",
+                backbone=_RESNET_SMALL,
+                width=64, ffn=128, heads=4, encoder_layers=2, decoder_layers=3, queries=50, box_refinement=True,
+                two_stage=True,
+            ),
+            "r50-refine": Size(
+                description="ResNet-50 with box refinement, as published",
+                backbone=_RESNET_50,
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300, box_refinement=True,
+            ),
+            "r50-two-stage": Size(
+                description="ResNet-50 with box refinement and two stages, as published",
+                backbone=_RESNET_50,
+                width=256, ffn=1024, encoder_layers=6, decoder_layers=6, queries=300, box_refinement=True,
+                two_stage=True,
+            ),
         },
     ),
     "adamixer": Family(

@@ -100,6 +100,10 @@ class Size:
     """Denoising queries in training (families that have them); more train better and slower."""
     points: tuple[int, int] = (32, 128)
     """Sampled and mixed points of each query (AdaMixer's P_in and P_out)."""
+    box_refinement: bool = False
+    """Each decoder layer starts from the box of the one before (Deformable DETR)."""
+    two_stage: bool = False
+    """Queries are picked among proposals of the encoder; with box refinement only (Deformable DETR)."""
     expansion: float = 1.0
     """Hidden width of the encoder's convolution blocks as a fraction of `width` (hybrid encoders)."""
     encoder_blocks: int = 3
@@ -151,7 +155,8 @@ class Family:
     neck_is_query_wide: bool
     """Features before the encoder have as many channels as the queries, as masks built from queries need."""
     proposal_strides: tuple[int, ...] = ()
-    """Strides of the levels whose cells are candidates for queries; empty where queries are learned."""
+    """Strides of the levels whose cells are candidates for queries; empty where queries are learned, but for sizes
+    of two stages: there it is every level of the memory."""
     boxes_leave_image: bool = False
     """Predicted boxes are not confined to [0, 1]."""
     last_layer_only: bool = False

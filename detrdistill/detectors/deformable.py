@@ -1,6 +1,7 @@
 """Deformable DETR (arXiv 2010.04159), the family of the method's published code."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from detrdistill.detectors.detector import Decoding, Detector, Heads
 from detrdistill.detectors.groups import unflatten
 from detrdistill.detectors.initial import draw_by_xavier, start_box_head, start_class_head
 from detrdistill.outputs import Prediction, Queries, Targets
+from detrdistill.preprocessing import Preprocessing
 
 
 class DeformableDetr(Detector):
@@ -23,18 +25,25 @@ class DeformableDetr(Detector):
 
     family = "deformable-detr"
     processor_class = "DeformableDetrImageProcessor"
-    slow_layers = ("sampling_offsets", "model.reference_points")
     position_argument = "object_queries_position_embeddings"
+
+    def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing):
+        super().__init__(model, preprocessing)
+        self.slow_layers = ("sampling_offsets",) if self._two_stage else ("sampling_offsets", "model.reference_points")
+
+    @property
+    def _two_stage(self) -> bool:
+        return self.model.config.two_stage
 
     @property
     def reference_size(self) -> int:
         """Boxes in the two-stage variant, else points."""
-        return 4 if self.model.config.two_stage else 2
+        return 4 if self._two_stage else 2
 
     @property
     def derives_reference(self) -> bool:
         """The one-stage variant has a linear layer for it."""
-        return not self.model.config.two_stage
+        return not self._two_stage
 
     def run_model(self, pixels_BCHW: Tensor, targets: Sequence[Targets] | None) -> Any:
         """Call the model below its loss."""
@@ -80,12 +89,17 @@ class DeformableDetr(Detector):
             reference_BQK = reference_BQK[..., : self.reference_size]
         return super().completed(replace(queries, reference_BQK=reference_BQK))
 
-    def start_as_published(self) -> None:
-        """Xavier's distribution in the transformer, queries of variance one.
+    def is_class_agnostic(self, name: str) -> bool:
+        """The head behind those of the decoder layers scores the proposals."""
+        return self._two_stage and f"class_embed.{self.layers}." in name
 
-        Scores start at 0.01, boxes at the reference point with a width and height of sigmoid(-2) = 0.12.
+    def start_as_published(self) -> None:
+        """Xavier's distribution in the transformer, learned queries of variance one, heads of each layer's own.
+
+        Scores start at 0.01, boxes at the references: around a point with a width and height of sigmoid(-2) = 0.12.
+        The library ties the class heads of a refining decoder; those published are its layers' own.
         """
-        model = self.model.model
+        model, refines = self.model.model, self.model.config.with_box_refine
         for transformer in (model.encoder, model.decoder):
             draw_by_xavier(transformer)
             for module in transformer.modules():
@@ -94,14 +108,22 @@ class DeformableDetr(Detector):
         for convolution, _ in model.input_proj:
             nn.init.xavier_uniform_(convolution.weight)
             nn.init.zeros_(convolution.bias)
-        model.query_position_embeddings.reset_parameters()
-        for class_head, box_head in zip(self.model.class_embed, self.model.bbox_embed, strict=True):
+        if self._two_stage:
+            draw_by_xavier(model.enc_output)
+            draw_by_xavier(model.pos_trans)
+        else:
+            model.query_position_embeddings.reset_parameters()
+            if refines:
+                self.model.class_embed = nn.ModuleList(deepcopy(head) for head in self.model.class_embed)
+        heads: Any = zip(self.model.class_embed, self.model.bbox_embed, strict=True)
+        for layer, (class_head, box_head) in enumerate(heads):
             start_class_head(class_head)
-            start_box_head(box_head, size_logit=-2.0)
+            from_point = not self._two_stage and (layer == 0 or not refines)
+            start_box_head(box_head, size_logit=-2.0 if from_point else 0.0)
 
 
 def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new one-stage Deformable DETR, four levels, no refinement: the paper's student."""
+    """A new Deformable DETR of four levels."""
     config = DeformableDetrConfig(
         backbone_config=classic_backbone(size.backbone, ("stage2", "stage3", "stage4")),
         d_model=size.width,
@@ -112,6 +134,9 @@ def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
         decoder_ffn_dim=size.ffn,
         decoder_attention_heads=size.heads,
         num_queries=size.queries,
+        with_box_refine=size.box_refinement,
+        two_stage=size.two_stage,
+        two_stage_num_proposals=size.queries,
         num_feature_levels=4,
         **labels,
     )

@@ -72,7 +72,7 @@ class Detector(nn.Module, ABC):
     content_argument: ClassVar[str] = "inputs_embeds"
     reference_argument: ClassVar[str | None] = "reference_points"
     """Decoder argument of the reference points; None: the decoder derives them from the positional part."""
-    slow_layers: ClassVar[tuple[str, ...]] = ()
+    slow_layers: tuple[str, ...] = ()
     """Parts of parameter names that learn at a tenth of the rate, as published."""
     mask_argument: ClassVar[str | None] = None
     """Decoder argument that masks self-attention among the model's own queries."""
@@ -250,6 +250,11 @@ class Detector(nn.Module, ABC):
         """First-stage prediction of one of the `copies`, from 0."""
         del raw, copy
         return None
+
+    def is_class_agnostic(self, name: str) -> bool:
+        """Whether the first row of this class tensor means 'object' and the others nothing."""
+        del name
+        return False
 
     def denoising_count(self, raw: Any) -> int:
         """Denoising queries that precede the model's own."""

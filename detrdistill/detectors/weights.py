@@ -143,7 +143,7 @@ def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detec
     source, target = detector.model.state_dict(), new.model.state_dict()
     for name, tensor in source.items():
         if pattern.search(name):
-            for row, old in rows:
+            for row, old in [(0, 0)] if detector.is_class_agnostic(name) else rows:
                 target[name][row] = tensor[old]
         else:
             target[name].copy_(tensor)

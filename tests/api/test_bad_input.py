@@ -270,7 +270,7 @@ def tensors(tmp_path: Path, **values: np.ndarray) -> bytes:
         (lambda t, _: {"config_json": edited(t, "config.json", id2label=7)}, "id2label"),
         (
             lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a", "1": "b", "2": "c"})},
-            "names 3 classes",
+            "names classes for 3 rows",
         ),
         (lambda t, _: {"config_json": edited(t, "config.json", num_queries="many")}, "num_queries"),
         (lambda t, _: {"weights": b"not safetensors"}, "not a safetensors file"),

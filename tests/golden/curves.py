@@ -28,7 +28,7 @@ from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
-from tests.core.engine.test_step import step_of
+from tests.core.engine.test_step import methods_of, step_of
 from tests.support.factories import targets_of
 
 FILE = Path(__file__).with_name("curves.json")
@@ -39,10 +39,13 @@ CASES: Mapping[str, dict[str, object]] = MappingProxyType(
     {
         "matched_logits, official": {"kind": "matched_logits"},
         "matched_logits, paper": {"kind": "matched_logits", "variant": "paper"},
+        "matched_logits, recommended": {"kind": "matched_logits", "variant": "recommended"},
         "target_features, official": {"kind": "target_features"},
         "target_features, paper": {"kind": "target_features", "variant": "paper", "weight": 500.0},
+        "target_features, recommended": {"kind": "target_features", "variant": "recommended"},
         "query_prior, official": {"kind": "query_prior"},
         "query_prior, paper": {"kind": "query_prior", "variant": "paper"},
+        "query_prior, recommended": {"kind": "query_prior", "variant": "recommended"},
         "distillation_points, paper": {"kind": "distillation_points", "general": 20},
         "distillation_points, recommended": {
             "kind": "distillation_points",
@@ -63,9 +66,10 @@ def curve(method: Mapping[str, object]) -> list[float]:
     student = _detector("pico", queries=84, layers=2)
     teacher = _detector("nano", queries=12, layers=3, fresh=False)
     step = step_of(student, teacher, config)
-    for module in step.methods:
+    methods = methods_of(step)
+    for module in methods:
         _fix_weights(module, module.name)
-    parameters = [*student.parameters(), *(weight for module in step.methods for weight in module.parameters())]
+    parameters = [*student.parameters(), *(weight for module in methods for weight in module.parameters())]
     optimizer = torch.optim.AdamW(
         [weight for weight in parameters if weight.requires_grad], lr=LEARNING_RATE, foreach=True
     )

@@ -29,11 +29,15 @@ TINY = {
     "yolos": "pico",
 }
 """The smallest size of each family."""
+DETECTORS = (*TINY.items(), ("deformable-detr", "nano-refine"), ("deformable-detr", "nano-two-stage"))
+"""Family and size: the smallest, and those that differ from it in more than numbers."""
 SIDE = 192
 
 
-def tiny_detector(family: str, *, classes: int = 3, queries: int = 10, layers: int = 2, seed: int = 0) -> Detector:
-    architecture = Architecture(family=family, size=TINY[family], queries=queries, decoder_layers=layers)
+def tiny_detector(
+    family: str, size: str | None = None, *, classes: int = 3, queries: int = 10, layers: int = 2, seed: int = 0
+) -> Detector:
+    architecture = Architecture(family=family, size=size or TINY[family], queries=queries, decoder_layers=layers)
     return build_detector(architecture, [f"class {index}" for index in range(classes)], SIDE, seed)
 
 

@@ -4,20 +4,27 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
+from detrdistill.catalog import check_queries
+from detrdistill.config import RUN_CONFIG
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import with_classes
+from detrdistill.errors import ConfigError
+from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import DetectorOutput
-from tests.support.factories import SIDE, tiny_detector
+from tests.support.factories import SIDE, targets_of, tiny_detector
 
-CLASSIC = ("detr", "table-transformer", "conditional-detr", "dab-detr", "deformable-detr")
+REFINING, TWO_STAGE = ("deformable-detr", "nano-refine"), ("deformable-detr", "nano-two-stage")
+SOFTMAX = (("detr", "nano"), ("table-transformer", "nano"))
+SIGMOID = (("conditional-detr", "nano"), ("dab-detr", "nano"), ("deformable-detr", "nano"), REFINING, TWO_STAGE)
 OWN_START = ("sampling_offsets", "attention_weights", "bbox_embed", "class_embed")
 
 
-@pytest.fixture(scope="module", params=CLASSIC)
+@pytest.fixture(scope="module", params=SOFTMAX + SIGMOID, ids=" ".join)
 def detector(request: pytest.FixtureRequest) -> Detector:
-    return tiny_detector(request.param).eval()
+    return tiny_detector(*request.param).eval()
 
 
 @torch.no_grad()
@@ -44,13 +51,14 @@ def test_matrices_are_drawn_by_xavier(detector: Detector):
 
 def test_queries_start_apart(detector: Detector):
     embeddings = [module.weight for module in detector.model.modules() if isinstance(module, nn.Embedding)]
-    assert len(embeddings) == 1
-    assert float(embeddings[0].detach().std()) == pytest.approx(1, abs=0.2)
+    assert len(embeddings) == (0 if getattr(detector.model.config, "two_stage", False) else 1)
+    for embedding in embeddings:
+        assert float(embedding.detach().std()) == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize("family", ["conditional-detr", "dab-detr", "deformable-detr"])
-def test_objects_start_rare(family: str):
-    detector = tiny_detector(family).eval()
+@pytest.mark.parametrize("architecture", SIGMOID, ids=" ".join)
+def test_objects_start_rare(architecture: tuple[str, str]):
+    detector = tiny_detector(*architecture).eval()
     class_tensors = [name for name in detector.model.state_dict() if name.endswith("bias") and "class" in name]
     assert class_tensors
     for name in class_tensors:
@@ -107,10 +115,74 @@ def test_dab_boxes_start_as_its_queries():
     torch.testing.assert_close(output.boxes_LBQ4, output.queries.reference_BQK.expand_as(output.boxes_LBQ4))
 
 
-def test_deformable_boxes_start_small_around_their_points():
-    output = first_output(tiny_detector("deformable-detr").eval())
+@pytest.mark.parametrize("size", ["nano", "nano-refine"])
+def test_deformable_boxes_start_small_around_their_points(size: str):
+    output = first_output(tiny_detector("deformable-detr", size).eval())
     points_BQ2 = output.queries.reference_BQK
     assert points_BQ2 is not None
     assert points_BQ2.std() > 0.1, "points are not all at the centre"
     expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, -2).sigmoid()], -1)
     torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
+
+
+def test_boxes_of_two_stages_start_as_the_proposals():
+    """On the finest level these have a side of a twentieth of the image."""
+    output = first_output(tiny_detector(*TWO_STAGE).eval())
+    assert output.queries.reference_BQK is not None
+    torch.testing.assert_close(output.boxes_LBQ4, output.queries.reference_BQK.expand_as(output.boxes_LBQ4))
+    assert output.proposals is not None
+    finest_BT4 = output.proposals.boxes_BQ4[:, : (SIDE // 8) ** 2]
+    torch.testing.assert_close(finest_BT4[..., 2:], torch.full_like(finest_BT4[..., 2:], 0.05))
+
+
+def test_heads_of_a_refining_decoder_are_its_layers_own():
+    for architecture, heads in ((REFINING, 2), (TWO_STAGE, 3)):
+        model = tiny_detector(*architecture).model
+        for name in ("class_embed", "bbox_embed"):
+            first_tensors = {next(head.parameters()).data_ptr() for head in getattr(model, name)}
+            assert len(first_tensors) == heads
+
+
+def test_proposals_are_supervised():
+    """The library has no loss on them: their heads would stay as they are drawn.
+
+    At 448 px the cells at the edge are too near to it, and their proposals infinitely far out, as published.
+    """
+    detector = tiny_detector(*TWO_STAGE).train()
+    targets = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]])]
+    output = detector(torch.randn(1, 3, 448, 448, generator=torch.Generator().manual_seed(0)), targets)
+    assert output.proposals is not None
+    assert (output.proposals.boxes_BQ4 == 1).all(-1).sum() == 4 * 55
+    terms = SetCriterion("focal")(output, targets)
+    torch.stack([term for name, term in terms.items() if name.startswith("proposal")]).sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in detector.parameters() if weight.grad is not None)
+    class_gradient = detector.model.class_embed[-1].weight.grad
+    assert class_gradient[0].abs().max() > 0
+    assert class_gradient[1:].abs().max() == 0, "proposals have no classes"
+    assert detector.model.bbox_embed[-1].layers[-1].weight.grad.abs().max() > 0
+    assert detector.model.class_embed[0].weight.grad is None
+
+
+def test_other_classes_leave_the_heads_of_refinement_and_proposals_alone():
+    """Heads stay their layers' own, and an object an object, whatever its first class was called."""
+    for architecture in (REFINING, TWO_STAGE):
+        detector = tiny_detector(*architecture)
+        with torch.no_grad():
+            for layer, head in enumerate(detector.model.class_embed):
+                head.bias.copy_(torch.tensor([1.0, 2.0, 3.0]) + 10 * layer)
+        changed = with_classes(detector, ["class 2", "class 1"], seed=1).model
+        assert changed.class_embed[0].bias.tolist() == [3, 2]
+        assert changed.class_embed[1].bias.tolist() == [13, 12]
+    assert changed.class_embed[2].bias.tolist() == [21, pytest.approx(math.log(0.01 / 0.99))]
+
+
+def test_more_queries_than_proposals_are_refused():
+    """At 64 px the strides 8, 16, 32 and 64 have 64 + 16 + 4 + 1 cells."""
+    check_queries("deformable-detr", 85, 64, two_stage=True)
+    with pytest.raises(ConfigError, match="among the 85 cells"):
+        check_queries("deformable-detr", 86, 64, two_stage=True)
+    student = {"family": "deformable-detr", "queries": 86}
+    config = {"kind": "train", "data": {"image_size": 64}}
+    RUN_CONFIG.validate_python(config | {"student": student | {"size": "nano"}})
+    with pytest.raises(ValidationError, match="among the 85 cells"):
+        RUN_CONFIG.validate_python(config | {"student": student | {"size": "nano-two-stage"}})

@@ -13,16 +13,15 @@ from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
-from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
+from tests.support.factories import DETECTORS, SIDE, TINY, targets_of, tiny_detector
 
-FAMILIES = sorted(TINY)
 TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=DETECTORS, ids=" ".join)
 def detector(request: pytest.FixtureRequest) -> Detector:
     """As after some training: no head is zero, and batch norms know the features they see."""
-    detector = tiny_detector(request.param)
+    detector = tiny_detector(*request.param)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in detector.parameters():
@@ -46,7 +45,7 @@ def foreign_queries(detector: Detector, count: int = 7) -> Queries:
 
 
 def test_all_families_are_tested():
-    assert set(FAMILIES) == set(CATALOG)
+    assert set(TINY) == set(CATALOG)
 
 
 def test_the_last_layer_is_the_library_models_output(detector: Detector, pixels: torch.Tensor):
@@ -256,12 +255,23 @@ def test_the_image_processor_gives_the_pixels_that_training_sees(detector: Detec
 
 
 @pytest.mark.export
+def test_a_folder_is_described_from_its_headers(detector: Detector, tmp_path):
+    from detrdistill.checkpoints import inspect_checkpoint
+    from detrdistill.export import export_folder
+
+    export_folder(detector, tmp_path, (1, 2, 3))
+    card = inspect_checkpoint(tmp_path)
+    assert (card.family, card.classes) == (detector.family, detector.classes)
+    assert (card.width, card.queries, card.decoder_layers) == (detector.width, 10, detector.layers)
+
+
+@pytest.mark.export
 def test_weights_that_do_not_read_back_are_not_published(tmp_path, monkeypatch: pytest.MonkeyPatch):
     """What the library does with a shared box head by itself."""
     from detrdistill import export
 
     detector = tiny_detector("deimv2")
-    monkeypatch.setattr(export, "_without_copies", lambda weights: None)
+    monkeypatch.setattr(export, "_without_copies", lambda weights, tied: None)
     with pytest.raises(CheckpointError, match=r"decoder\.bbox_embed\.0"):
         export.export_folder(detector, tmp_path, (1, 2, 3))
 

@@ -15,7 +15,7 @@ from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
 from detrdistill.weighting import Schedule
-from tests.support.factories import SIDE, TINY, targets_of, tiny_detector
+from tests.support.factories import DETECTORS, SIDE, targets_of, tiny_detector
 
 BATCH = Batch(
     images=(torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),),
@@ -56,12 +56,13 @@ def methods_of(step: LossStep) -> list[Method]:
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
-@pytest.mark.parametrize("family", sorted(TINY))
-def test_gradients_reach_the_student_and_the_projections_only(family: str, variant: str):
+@pytest.mark.parametrize("architecture", DETECTORS, ids=" ".join)
+def test_gradients_reach_the_student_and_the_projections_only(architecture: tuple[str, str], variant: str):
     """T18."""
-    source = "memory" if family == "deimv2" else None  # its neck is as wide as the backbone, not as the queries
-    student = tiny_detector(family, queries=8)
-    teacher = tiny_detector(family, queries=12, layers=3, seed=1)
+    # the neck of DEIMv2 is as wide as the backbone, not as the queries
+    source = "memory" if architecture[0] == "deimv2" else None
+    student = tiny_detector(*architecture, queries=8)
+    teacher = tiny_detector(*architecture, queries=12, layers=3, seed=1)
     step = step_of(student, teacher, methods_config(variant, source))
     losses = step(BATCH)
     losses.total.backward()
@@ -111,6 +112,24 @@ def test_families_teach_each_other(teacher: str, student: str):
     for method in methods_of(step):
         for name, weight in method.named_parameters():
             assert weight.grad is not None, f"{method.name}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("detr nano", "conditional-detr nano"),  # softmax to sigmoid scores, positions to positions
+        ("table-transformer nano", "dab-detr nano"),  # positions to boxes
+        ("dab-detr nano", "deformable-detr nano"),  # boxes to positions and points
+        ("conditional-detr nano", "deformable-detr nano-two-stage"),  # positions to positions and boxes
+        ("deformable-detr nano-two-stage", "conditional-detr nano"),
+    ],
+)
+def test_the_classic_families_teach_each_other(teacher: str, student: str):
+    taught = tiny_detector(*student.split(), queries=8)
+    step = step_of(taught, tiny_detector(*teacher.split(), queries=12, layers=3, seed=1), methods_config("paper"))
+    step(BATCH).total.backward()
+    for weight in (*taught.parameters(), *(weight for method in methods_of(step) for weight in method.parameters())):
+        assert not weight.requires_grad or (weight.grad is not None and weight.grad.isfinite().all())
 
 
 def test_a_teacher_in_training_mode_is_noticed():
