@@ -72,9 +72,9 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
 
 @contextmanager
 def _drawing_from(seed: int) -> Iterator[None]:
-    """Random choices from this seed alone; the global generator stays as it is."""
+    """Random choices from this seed alone; the global generators stay as they are."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed those of the GPUs too
         yield
 
 

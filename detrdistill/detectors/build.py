@@ -122,11 +122,17 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     return adapter(model, preprocessing)
 
 
-def make_trainable(detector: Detector) -> None:
-    """Let every weight learn: the library freezes some ResNet trunks altogether."""
+def make_trainable(detector: Detector, *, backbone: bool = True) -> None:
+    """Let every weight learn: the library freezes some ResNet trunks altogether.
+
+    Args:
+        detector: to be trained.
+        backbone: false keeps the weights of its trunk as they are, and saves their gradients.
+    """
+    constant = ("decoder.reg_scale", "decoder.up")  # of the distribution head
     for name, parameter in detector.named_parameters():
-        if not name.endswith(("decoder.reg_scale", "decoder.up")):  # constants of the distribution head
-            parameter.requires_grad_(True)
+        if not name.endswith(constant):
+            parameter.requires_grad_(backbone or not name.startswith(detector.backbone_prefixes()))
 
 
 @torch.no_grad()

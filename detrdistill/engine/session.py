@@ -15,8 +15,8 @@ import torchvision
 import transformers
 
 from detrdistill import __version__
-from detrdistill.catalog import check_side
-from detrdistill.checkpoints import class_map
+from detrdistill.catalog import check_queries, check_side
+from detrdistill.checkpoints import class_map, inspect_checkpoint
 from detrdistill.coco import find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import DetectionDataset, EpochSampler, evaluation_batches
@@ -97,6 +97,8 @@ class Session:
             if size is not None:
                 check_side(size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
+            side = min(student.preprocessing.height, student.preprocessing.width)
+            check_queries(student.family, inspect_checkpoint(self.paths.student).queries, side)
         else:
             raise ConfigError(
                 "The run names no student.",
@@ -104,7 +106,7 @@ class Session:
                 pointer="/config/student",
             )
         check_criterion(self.config.criterion, student.family)
-        make_trainable(student)
+        make_trainable(student, backbone=self.config.training.backbone_lr_factor > 0)
         student, decay = student.to(self.device), self.config.training.ema_decay
         return Learner(student, None if decay is None else moving_average(student, decay))
 

@@ -1,0 +1,81 @@
+"""Students with a trained trunk: `python -m tests.benchmarks.students CHECKPOINT --out FOLDER`.
+
+The papers start from trunks trained on ImageNet. Here the trunk is that of a DEIMv2 trained on COCO, and everything
+behind it is new. Writes a checkpoint folder for each student of the gain study; `conditional-detr` and the like.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig
+from transformers.models.hgnet_v2.modeling_hgnet_v2 import HGNetV2Backbone
+
+from detrdistill.config import Architecture
+from detrdistill.detectors.build import build_detector, wrap
+from detrdistill.detectors.detector import Detector
+from detrdistill.detectors.weights import load_detector
+from detrdistill.export import export_folder
+from detrdistill.preprocessing import Preprocessing
+
+CLASSES = ("object",)
+"""Replaced by those of the data set that a student is trained on."""
+STRIDES = {"stage1": 4, "stage2": 8, "stage3": 16}
+STUDENTS: Mapping[str, tuple[Architecture, tuple[str, ...]]] = {
+    "conditional-detr": (Architecture(family="conditional-detr", size="nano"), ("stage3",)),
+    "deformable-detr": (Architecture(family="deformable-detr", size="nano"), ("stage2", "stage3")),
+    "adamixer": (Architecture(family="adamixer", size="nano"), ("stage1", "stage2", "stage3")),
+    "deimv2": (Architecture(family="deimv2", size="atto"), ("stage3",)),
+}
+"""Architecture, and the stages of the trunk that it reads."""
+
+
+def build_student(name: str, checkpoint: Path, side: int) -> Detector:
+    """A new detector on the trunk of a checkpoint.
+
+    Args:
+        name: one of `STUDENTS`.
+        checkpoint: folder of a DEIMv2 with a convolutional trunk.
+        side: of the square input in pixels.
+    """
+    architecture, stages = STUDENTS[name]
+    trained, _ = load_detector(checkpoint, side)
+    model = build_detector(architecture, CLASSES, side, seed=0).model
+    config = model.config
+    settings: dict[str, Any] = trained.model.config.backbone_config.to_dict() | {"out_features": list(stages)}
+    del settings["out_indices"]
+    config.backbone_config = AutoConfig.for_model(**settings)
+    if hasattr(config, "feature_strides"):
+        config.feature_strides = tuple(STRIDES[stage] for stage in stages)
+    torch.manual_seed(0)
+    student = wrap(type(model)(config), Preprocessing.square(side, normalised=trained.info.normalised))
+    student.start_as_published()
+    trunk(student).load_state_dict(
+        {name: tensor for name, tensor in trunk(trained).state_dict().items() if name in trunk(student).state_dict()}
+    )
+    return student
+
+
+def trunk(detector: Detector) -> nn.Module:
+    """The convolutional part, whatever its name."""
+    return next(module for module in detector.modules() if isinstance(module, HGNetV2Backbone))
+
+
+def main() -> None:
+    """Write every student."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.students", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="folder of a DEIMv2 with a convolutional trunk")
+    parser.add_argument("--out", type=Path, required=True, help="the folders are written below it")
+    parser.add_argument("--side", type=int, default=160, help="of the square input in pixels")
+    options = parser.parse_args()
+    for name in STUDENTS:
+        folder = options.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        export_folder(build_student(name, options.checkpoint, options.side), folder, (1,))
+
+
+if __name__ == "__main__":
+    main()
