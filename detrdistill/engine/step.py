@@ -13,8 +13,8 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import Asked, Signals
-from detrdistill.outputs import DetectorOutput, Targets
+from detrdistill.methods.method import Asked, GroupMode, Signals
+from detrdistill.outputs import DetectorOutput, Queries, Targets
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -92,8 +92,8 @@ class LossStep:
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
-        for request, group in zip(requests, groups, strict=True):
-            terms |= request.lesson.method(signals[request.guide].given(group, request.answer))
+        for request, answered in zip(requests, groups, strict=True):
+            terms |= request.lesson.method(signals[request.guide].given(answered, request.answer))
             weights |= request.lesson.weights(moment)
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
@@ -120,22 +120,25 @@ class LossStep:
 
     def _student(
         self, pixels_BCHW: Tensor, targets: Sequence[Targets], asked: Sequence[Asked | None]
-    ) -> tuple[DetectorOutput, list[DetectorOutput | None]]:
-        """Run the student on its own queries and on those that each method asks for."""
-        beside = [wish.queries for wish in asked if wish is not None and wish.mode == "concat"]
+    ) -> tuple[DetectorOutput, list[tuple[DetectorOutput, ...]]]:
+        """Run the student on its own queries and on the groups of them that each method asks for."""
+        wishes = [wish for wish in asked if wish is not None]
+        beside = [queries for wish in wishes if wish.mode == "concat" for queries in wish.groups]
         student = self.detector(pixels_BCHW, targets, beside=beside)
         shared = iter(student.groups)
-        groups: list[DetectorOutput | None] = []
-        for wish in asked:
-            if wish is None:
-                groups.append(None)
-            elif wish.mode == "concat":
-                groups.append(next(shared))
-            elif wish.mode == "second_decoder_pass":
-                groups.append(self.detector.decode(student, wish.queries))
-            else:
-                groups.append(self.detector(pixels_BCHW, instead=wish.queries))
-        return student, groups
+
+        def answer(mode: GroupMode, queries: Queries) -> DetectorOutput:
+            match mode:
+                case "concat":
+                    return next(shared)
+                case "second_decoder_pass":
+                    return self.detector.decode(student, queries)
+                case "second_pass":
+                    return self.detector(pixels_BCHW, instead=queries)
+
+        return student, [
+            () if wish is None else tuple(answer(wish.mode, queries) for queries in wish.groups) for wish in asked
+        ]
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.autocast is None:
