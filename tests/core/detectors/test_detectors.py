@@ -73,7 +73,8 @@ def test_replaying_its_own_queries_gives_the_same_output(detector: Detector, pix
     with torch.no_grad():
         output = detector(pixels)
         again = detector.decode(output, output.queries)
-    torch.testing.assert_close(again.logits_LBQC, output.logits_LBQC)
+    # AdaMixer's layer norm of content that is normalised already divides by sqrt(1 + 1e-5)
+    torch.testing.assert_close(again.logits_LBQC, output.logits_LBQC, atol=3e-5, rtol=1e-5)
     torch.testing.assert_close(again.boxes_LBQ4, output.boxes_LBQ4)
 
 
