@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.gradient_share import Part
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
@@ -26,6 +27,10 @@ class StepLosses:
     """Weighted sum, with its graph."""
     terms: dict[str, Tensor]
     """Unweighted terms, detached."""
+    weights: dict[str, float]
+    """Coefficient of each term."""
+    measured: dict[Lesson, Part]
+    """The lessons whose share of the gradient is to be measured."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +97,28 @@ class LossStep:
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
+        measured: dict[Lesson, Part] = {}
         for request, answered in zip(requests, groups, strict=True):
-            terms |= request.lesson.method(signals[request.guide].given(answered, request.answer))
-            weights |= request.lesson.weights(moment)
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+            lesson = request.lesson
+            own = lesson.method(signals[request.guide].given(answered, request.answer))
+            weights |= lesson.weights(moment)
+            terms |= own
+            if lesson.is_measured(moment):
+                factor = lesson.factor(moment)
+                measured[lesson] = Part(_weighted_sum(own, weights) / factor, factor)
+        total = _weighted_sum(terms, weights)
         if not torch.isfinite(total):
             wrong = [name for name, term in terms.items() if not torch.isfinite(term)]
             raise Diverged(
                 f"The loss is not finite: {', '.join(wrong) or 'the sum of all terms'}.",
                 hint="Lower training.lr or the weight of this term, or train with precision fp32.",
             )
-        return StepLosses(total, {name: term.detach() for name, term in terms.items()})
+        return StepLosses(
+            total,
+            {name: term.detach() for name, term in terms.items()},
+            {name: weights[name] for name in terms},
+            measured,
+        )
 
     def _requests(self, pixels: Mapping[Preprocessing, Tensor], moment: Moment) -> list[_Request]:
         """Run the teachers of the lessons at work, and collect what these want to know of the student."""
@@ -144,6 +160,10 @@ class LossStep:
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
+
+
+def _weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
