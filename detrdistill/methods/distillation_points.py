@@ -18,6 +18,7 @@ from torch import Tensor
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import Scores
 from detrdistill.losses.divergence import check_scores, divergence, soft_targets, softened_kl
+from detrdistill.losses.normaliser import mean_over_ranks
 from detrdistill.matching import supervising_layers
 from detrdistill.methods.bridge import QueryBridge
 from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
@@ -109,7 +110,7 @@ class DistillationPoints(Method):
             wanted_LBQC = torch.cat([answer.logits_LBQC[self.teacher_layers] for answer in answers], dim=2)
             wanted_LBQ4 = torch.cat([answer.boxes_LBQ4[self.teacher_layers] for answer in answers], dim=2)
             weight_LBQ = class_probability(wanted_LBQC, self.teacher_scores).amax(-1)
-            weight_LBQ = weight_LBQ / weight_LBQ.sum((1, 2), keepdim=True).clamp(min=1e-6)
+            weight_LBQ = weight_LBQ / mean_over_ranks(weight_LBQ.sum((1, 2), keepdim=True), at_least=1e-6)
         logits_LBQC = torch.cat([group.logits_LBQC for group in signals.groups], dim=2)
         boxes_LBQ4 = torch.cat([group.boxes_LBQ4 for group in signals.groups], dim=2)
         giou_LBQ = iou_and_giou(to_xyxy(boxes_LBQ4), to_xyxy(wanted_LBQ4))[1]
