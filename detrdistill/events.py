@@ -63,6 +63,7 @@ class StepLogged(BaseModel):
     lr: float
     grad_norm: float = Field(description="L2 norm before clipping")
     losses: dict[str, float] = Field(description="unweighted terms and `total`, the weighted sum")
+    weights: dict[str, float] = Field(description="coefficient of each term in the last of these steps")
     images_per_second: float
     progress: float = Field(description="fraction of the whole run's training steps done, in [0, 1]")
     eta_seconds: float = Field(description="estimated time to the end of the whole run")

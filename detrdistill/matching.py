@@ -122,7 +122,7 @@ def softmax_cost(logits_LBQC: Tensor, labels_BN: Tensor) -> Tensor:
 def soft_bce_cost(logits_LBQC: Tensor, probability_LBNC: Tensor) -> Tensor:
     """Binary cross-entropy against soft targets, summed over classes, of every pair: `[L, B, Q, N]`.
 
-    `sum_c softplus(x_c) - x_c t_c`. Source: DETRDistill's release, method.md 2.2.
+    `sum_c softplus(x_c) - x_c t_c`. Source: DETRDistill's release.
     """
     return torch.nn.functional.softplus(logits_LBQC).sum(-1, keepdim=True) - logits_LBQC @ probability_LBNC.mT
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from detrdistill.weighting import Schedule
+from detrdistill.weighting import GradientShare, Schedule
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every part of a run's schema is validated."""
@@ -36,6 +36,8 @@ class MatchedLogits(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 1)."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
     l1_weight: float = Field(default=5.0, ge=0)
@@ -91,6 +93,8 @@ class TargetFeatures(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 2)."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
@@ -130,6 +134,8 @@ class QueryPrior(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "student"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
     predictions; Eq. 10 takes the teacher's own assignment of the same layer. Paper: teacher_layer."""
@@ -158,6 +164,8 @@ class DistillationPoints(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     general: int = Field(default=300, ge=0, le=1000)
     """Queries drawn at random in every step; 0: none."""
     specific: bool = True
@@ -203,6 +211,8 @@ class FeatureMaps(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to."""
     mask_ratio: float = Field(default=0.65, ge=0, lt=1)
@@ -224,6 +234,8 @@ class ForegroundMemory(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
     schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     foreground_weight: float = Field(default=5e-5, ge=0)
     """alpha: weight of the cells inside ground truth, where each object counts the same."""
     background_weight: float = Field(default=1e-7, ge=0)

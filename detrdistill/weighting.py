@@ -29,3 +29,20 @@ class Schedule(BaseModel):
         if self.warmup > self.end - self.start:
             raise ValueError("warmup must end before end")
         return self
+
+
+class GradientShare(BaseModel):
+    """Let a method's weight follow its share of the student's gradient (RT-DETRv4, arXiv 2510.25257).
+
+    A share is the norm of the gradient of the method's weighted terms over that norm plus the norm of the gradient of
+    everything else; a `schedule` multiplies the weight that is found. Each measurement costs a backward pass.
+    """
+
+    model_config = _STRICT
+
+    target: float = Field(default=0.11, gt=0, lt=1)
+    """Share to keep; as published, 0.11 to 0.20."""
+    tolerance: float = Field(default=0.01, ge=0, lt=1)
+    """The weight stays as it is within this distance of the target."""
+    every: int = Field(default=50, ge=1)
+    """Steps from one measurement to the next; the first is the first step."""

@@ -19,8 +19,8 @@ from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.outputs import strides
 
-_NOT_OF_THE_METHOD = {"kind", "variant", "schedule"}
-"""The variant's defaults are in the other fields by now, and a schedule is the step's to keep."""
+_NOT_OF_THE_METHOD = {"kind", "variant", "schedule", "gradient_share"}
+"""The variant's defaults are in the other fields by now, and how the weight changes is for the step to keep."""
 
 
 def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, assert_never
 
+from detrdistill.engine.gradient_share import updated_weight
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
-from detrdistill.weighting import Schedule
+from detrdistill.weighting import GradientShare, Schedule
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,16 @@ class Lesson:
     Args:
         method: what is computed.
         schedule: when, and how much it counts.
+        gradient_share: what its weights are to follow; None: they stay as configured.
+
+    Attributes:
+        adapted: what multiplies the configured weights beside the schedule; the gradient share moves it.
     """
 
-    def __init__(self, method: Method, schedule: Schedule | None = None):
+    def __init__(self, method: Method, schedule: Schedule | None = None, gradient_share: GradientShare | None = None):
         self.method = method
+        self.adapted = 1.0
+        self._gradient_share = gradient_share
         self._schedule = partial(schedule_factor, **(schedule or Schedule()).model_dump())
 
     def factor(self, moment: Moment) -> float:
@@ -66,8 +73,17 @@ class Lesson:
 
     def weights(self, moment: Moment) -> dict[str, float]:
         """Coefficient of every term the method can return, in a step."""
-        factor = self.factor(moment)
+        factor = self.factor(moment) * self.adapted
         return {name: factor * weight for name, weight in self.method.weights().items()}
+
+    def is_measured(self, moment: Moment) -> bool:
+        """Whether its share of the gradient is to be measured in a step."""
+        return self._gradient_share is not None and moment.step % self._gradient_share.every == 0
+
+    def adapt(self, share: float) -> None:
+        """Take note of a measured share of the gradient."""
+        assert self._gradient_share is not None, "a share was measured"
+        self.adapted = updated_weight(self.adapted, share, self._gradient_share)
 
 
 class Guide:

@@ -144,7 +144,7 @@ class Session:
             config.training.seed,
         )
         lessons = [
-            Lesson(method.to(self.device), chosen.schedule)
+            Lesson(method.to(self.device), chosen.schedule, chosen.gradient_share)
             for method, chosen in zip(methods, config.methods, strict=True)
         ]
         return Guide(teacher, lessons)

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.gradient_share import Part
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import Asked, Signals
-from detrdistill.outputs import DetectorOutput, Targets
+from detrdistill.methods.method import Asked, GroupMode, Signals
+from detrdistill.outputs import DetectorOutput, Queries, Targets
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -26,6 +27,10 @@ class StepLosses:
     """Weighted sum, with its graph."""
     terms: dict[str, Tensor]
     """Unweighted terms, detached."""
+    weights: dict[str, float]
+    """Coefficient of each term."""
+    measured: dict[Lesson, Part]
+    """The lessons whose share of the gradient is to be measured."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +97,28 @@ class LossStep:
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
-        for request, group in zip(requests, groups, strict=True):
-            terms |= request.lesson.method(signals[request.guide].given(group, request.answer))
-            weights |= request.lesson.weights(moment)
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        measured: dict[Lesson, Part] = {}
+        for request, answered in zip(requests, groups, strict=True):
+            lesson = request.lesson
+            own = lesson.method(signals[request.guide].given(answered, request.answer))
+            weights |= lesson.weights(moment)
+            terms |= own
+            if lesson.is_measured(moment):
+                factor = lesson.factor(moment)
+                measured[lesson] = Part(_weighted_sum(own, weights) / factor, factor)
+        total = _weighted_sum(terms, weights)
         if not torch.isfinite(total):
             wrong = [name for name, term in terms.items() if not torch.isfinite(term)]
             raise Diverged(
                 f"The loss is not finite: {', '.join(wrong) or 'the sum of all terms'}.",
                 hint="Lower training.lr or the weight of this term, or train with precision fp32.",
             )
-        return StepLosses(total, {name: term.detach() for name, term in terms.items()})
+        return StepLosses(
+            total,
+            {name: term.detach() for name, term in terms.items()},
+            {name: weights[name] for name in terms},
+            measured,
+        )
 
     def _requests(self, pixels: Mapping[Preprocessing, Tensor], moment: Moment) -> list[_Request]:
         """Run the teachers of the lessons at work, and collect what these want to know of the student."""
@@ -120,27 +136,34 @@ class LossStep:
 
     def _student(
         self, pixels_BCHW: Tensor, targets: Sequence[Targets], asked: Sequence[Asked | None]
-    ) -> tuple[DetectorOutput, list[DetectorOutput | None]]:
-        """Run the student on its own queries and on those that each method asks for."""
-        beside = [wish.queries for wish in asked if wish is not None and wish.mode == "concat"]
+    ) -> tuple[DetectorOutput, list[tuple[DetectorOutput, ...]]]:
+        """Run the student on its own queries and on the groups of them that each method asks for."""
+        wishes = [wish for wish in asked if wish is not None]
+        beside = [queries for wish in wishes if wish.mode == "concat" for queries in wish.groups]
         student = self.detector(pixels_BCHW, targets, beside=beside)
         shared = iter(student.groups)
-        groups: list[DetectorOutput | None] = []
-        for wish in asked:
-            if wish is None:
-                groups.append(None)
-            elif wish.mode == "concat":
-                groups.append(next(shared))
-            elif wish.mode == "second_decoder_pass":
-                groups.append(self.detector.decode(student, wish.queries))
-            else:
-                groups.append(self.detector(pixels_BCHW, instead=wish.queries))
-        return student, groups
+
+        def answer(mode: GroupMode, queries: Queries) -> DetectorOutput:
+            match mode:
+                case "concat":
+                    return next(shared)
+                case "second_decoder_pass":
+                    return self.detector.decode(student, queries)
+                case "second_pass":
+                    return self.detector(pixels_BCHW, instead=queries)
+
+        return student, [
+            () if wish is None else tuple(answer(wish.mode, queries) for queries in wish.groups) for wish in asked
+        ]
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
+
+
+def _weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
 
 def freeze_batch_norms(module: nn.Module) -> None:

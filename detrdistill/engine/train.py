@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from detrdistill.config import Training
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
 from detrdistill.detectors.detector import Detector
-from detrdistill.engine.guide import Moment
+from detrdistill.engine.gradient_share import backward
+from detrdistill.engine.guide import Lesson, Moment
 from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
-from detrdistill.engine.step import LossStep, freeze_batch_norms
+from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, StepLogged
 
@@ -94,8 +95,10 @@ class Trainer:
     def __post_init__(self) -> None:
         self.sampler = EpochSampler(len(self.dataset), self.training.batch_size, self.training.seed)
         self.total_steps = self.training.epochs * self.sampler.steps_per_epoch
-        self.extra = nn.ModuleList(lesson.method for guide in self.loss.guides for lesson in guide.lessons)
+        self.lessons: list[Lesson] = [lesson for guide in self.loss.guides for lesson in guide.lessons]
+        self.extra = nn.ModuleList(lesson.method for lesson in self.lessons)
         self.detector, self.averaged = self.learner.detector, self.learner.averaged
+        self.trained = [weight for weight in self.detector.parameters() if weight.requires_grad]
         self.optimizer = build_optimizer(self.detector, self.extra, self.training)
         self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
         self.step = 0
@@ -124,11 +127,12 @@ class Trainer:
         meter = Meter()
         saved_at = time.monotonic()
         for batch in self._batches():
-            meter.add(*self._optimise(batch), images=len(batch.targets))
+            losses, norm = self._optimise(batch)
+            meter.add(losses.terms, losses.total.detach(), norm, images=len(batch.targets))
             self.step += 1
             self.progress.advance()
             if self.step % log_every == 0 or self.step == self.total_steps:
-                self._log(meter)
+                self._log(meter, losses.weights)
             end_of_epoch = self.step % self.sampler.steps_per_epoch == 0
             if end_of_epoch and (round(self.epoch) % self.every_epochs == 0 or self.step == self.total_steps):
                 self._evaluate()
@@ -147,26 +151,28 @@ class Trainer:
             self.dataset, self.sampler, first_step=self.step, last_step=self.total_steps, workers=self.workers
         )
 
-    def _optimise(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """One optimiser step: terms, total and gradient norm."""
+    def _optimise(self, batch: Batch) -> tuple[StepLosses, Tensor]:
+        """One optimiser step: losses and gradient norm."""
         self.detector.train()
         self.extra.train()
         if self.training.freeze_batch_norm:
             freeze_batch_norms(self.detector)
         losses = self.loss(batch, Moment(self.step, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        shares = backward(losses.total, list(losses.measured.values()), self.trained)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
         if not torch.isfinite(norm):
             raise Diverged("The gradient is not finite.", hint="Lower training.lr, or train with precision fp32.")
+        for lesson, share in zip(losses.measured, shares, strict=True):
+            lesson.adapt(share)
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.detector)
-        return losses.terms, losses.total.detach(), norm
+        return losses, norm
 
-    def _log(self, meter: "Meter") -> None:
+    def _log(self, meter: "Meter", weights: dict[str, float]) -> None:
         means, images_per_second = meter.flush()
         self.report(
             StepLogged(
@@ -177,6 +183,7 @@ class Trainer:
                 lr=max(float(lr) for lr in self.schedule.get_last_lr()),
                 grad_norm=means.pop("grad_norm"),
                 losses=means,
+                weights=weights,
                 images_per_second=images_per_second,
                 progress=self.progress.fraction,
                 eta_seconds=self.progress.eta_seconds,
@@ -200,6 +207,7 @@ class Trainer:
             "detector": self.detector.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "methods": self.extra.state_dict(),
+            "adapted": [lesson.adapted for lesson in self.lessons],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
@@ -224,6 +232,8 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.extra.load_state_dict(state["methods"])
+        for lesson, adapted in zip(self.lessons, state["adapted"], strict=True):
+            lesson.adapted = adapted
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])

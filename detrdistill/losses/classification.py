@@ -5,6 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from detrdistill.losses.normaliser import mean_over_ranks
+
 
 def focal(logits: Tensor, one_hot: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
     """Focal loss against one-hot targets. Source: Lin et al., arXiv 1708.02002, Eq. 5."""
@@ -63,7 +65,7 @@ def cross_entropy(logits_LBQC: Tensor, labels_LBQ: Tensor, background_weight: fl
     background = logits_LBQC.shape[-1] - 1
     weight_LBQ = torch.where(labels_LBQ == background, background_weight, 1.0)
     loss_LBQ = F.cross_entropy(logits_LBQC.movedim(-1, 1), labels_LBQ, reduction="none")
-    return ((weight_LBQ * loss_LBQ).sum((1, 2)) / weight_LBQ.sum((1, 2))).sum()
+    return ((weight_LBQ * loss_LBQ).sum((1, 2)) / mean_over_ranks(weight_LBQ.sum((1, 2)), at_least=1e-6)).sum()
 
 
 def soft_binary_cross_entropy(logits: Tensor, probability: Tensor) -> Tensor:

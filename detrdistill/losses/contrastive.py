@@ -19,7 +19,8 @@ def info_nce(anchor_PD: Tensor, positive_PD: Tensor, temperature: float) -> Tens
 class ContrastiveHead(nn.Module):
     """Projects matched teacher and student embeddings to 512 channels and contrasts them.
 
-    Source: method.md section 5 (each side Linear to 512, then Linear, batch norm, ReLU, Linear).
+    Each side: Linear to 512, then Linear, batch norm, ReLU, Linear. Source: the release of DETRDistill. Ranks
+    that share a batch contrast the pairs of their own images only.
     """
 
     def __init__(self, teacher_width: int, student_width: int, temperature: float, width: int = 512):

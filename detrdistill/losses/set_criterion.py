@@ -13,6 +13,7 @@ from torch import Tensor
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import ClassificationLoss, Scores
 from detrdistill.losses.classification import cross_entropy, focal, iou_aware, matchability_aware, varifocal
+from detrdistill.losses.normaliser import target_count
 from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets, softmax_cost
 from detrdistill.outputs import DetectorOutput, Targets
 
@@ -115,7 +116,7 @@ class SetCriterion:
         predicted_P4 = boxes_LBQ4[pairs.layer_P, pairs.image_P, pairs.query_P]
         iou_P, giou_P = iou_and_giou(to_xyxy(predicted_P4), to_xyxy(wanted_P4))
 
-        count = max(sum(len(target.labels_N) for target in targets), 1) * groups
+        count = target_count(targets, boxes_LBQ4.device) * groups
         box_losses = {"l1": (predicted_P4 - wanted_P4).abs().sum() / count, "giou": (1 - giou_P).sum() / count}
         if self.classification == "cross_entropy":
             labels_LBQ = torch.full_like(logits_LBQC[..., 0], logits_LBQC.shape[-1] - 1, dtype=torch.int64)

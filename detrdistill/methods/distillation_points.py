@@ -2,8 +2,11 @@
 
 Teacher and student answer the same queries, so that their predictions correspond by index and nothing is matched.
 *General* points are drawn at random in every step and probe the teacher everywhere; *specific* points are the
-teacher's own queries. Left out on purpose: the release's draw of general references (a normal through a sigmoid, where
-the paper draws uniformly), and its mean over classes, which is `class_weight` divided by their number.
+teacher's own queries. In self-attention an answer depends on the other queries of its group, so the two kinds are two
+groups for the student as they are for the teacher.
+
+Left out on purpose: the release's draw of general references (a normal through a sigmoid, where the paper draws
+uniformly), and its mean over classes, which is `class_weight` divided by their number.
 """
 
 from collections.abc import Mapping
@@ -15,6 +18,7 @@ from torch import Tensor
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import Scores
 from detrdistill.losses.divergence import check_scores, divergence, soft_targets, softened_kl
+from detrdistill.losses.normaliser import mean_over_ranks
 from detrdistill.matching import supervising_layers
 from detrdistill.methods.bridge import QueryBridge
 from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
@@ -95,27 +99,27 @@ class DistillationPoints(Method):
         return Queries(_drawn_like(own.content_BQD, self.general), position_BGD, reference_BGK)
 
     def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked:
-        """Specific, then general points in the student's form, as one group."""
-        converted = [self.bridge(answered.queries, answered) for answered in self._answers(teacher, teacher_group)]
-        return Asked(self.group, _joined(converted))
+        """Specific, then general points in the student's form: a group each, as the teacher answered them."""
+        answers = self._answers(teacher, teacher_group)
+        return Asked(self.group, tuple(self.bridge(answer.queries, answer) for answer in answers))
 
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1` and `giou`."""
-        assert signals.group is not None, "the step runs the queries this method asks for"
         answers = self._answers(signals.teacher, signals.teacher_group)
         with torch.no_grad():
             wanted_LBQC = torch.cat([answer.logits_LBQC[self.teacher_layers] for answer in answers], dim=2)
             wanted_LBQ4 = torch.cat([answer.boxes_LBQ4[self.teacher_layers] for answer in answers], dim=2)
             weight_LBQ = class_probability(wanted_LBQC, self.teacher_scores).amax(-1)
-            weight_LBQ = weight_LBQ / weight_LBQ.sum((1, 2), keepdim=True).clamp(min=1e-6)
-        boxes_LBQ4 = signals.group.boxes_LBQ4
+            weight_LBQ = weight_LBQ / mean_over_ranks(weight_LBQ.sum((1, 2), keepdim=True), at_least=1e-6)
+        logits_LBQC = torch.cat([group.logits_LBQC for group in signals.groups], dim=2)
+        boxes_LBQ4 = torch.cat([group.boxes_LBQ4 for group in signals.groups], dim=2)
         giou_LBQ = iou_and_giou(to_xyxy(boxes_LBQ4), to_xyxy(wanted_LBQ4))[1]
         terms = {
             "l1": (weight_LBQ * (boxes_LBQ4 - wanted_LBQ4).abs().sum(-1)).sum(),
             "giou": (weight_LBQ * (1 - giou_LBQ)).sum(),
         }
         if self.class_weight > 0:
-            terms["classification"] = (weight_LBQ * self._class_loss(signals.group.logits_LBQC, wanted_LBQC)).sum()
+            terms["classification"] = (weight_LBQ * self._class_loss(logits_LBQC, wanted_LBQC)).sum()
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
     def _answers(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> list[DetectorOutput]:
@@ -139,17 +143,3 @@ def _drawn_like(parts_BQD: Tensor, count: int) -> Tensor:
     deviation_B1D, mean_B1D = torch.std_mean(parts_BQD, dim=1, correction=0, keepdim=True)
     images, _, channels = parts_BQD.shape
     return mean_B1D + deviation_B1D * torch.randn(images, count, channels, device=parts_BQD.device)
-
-
-def _joined(groups: list[Queries]) -> Queries:
-    """Several groups of one form as one group."""
-
-    def together(parts: list[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present, dim=1) if present else None
-
-    return Queries(
-        torch.cat([queries.content_BQD for queries in groups], dim=1),
-        together([queries.position_BQD for queries in groups]),
-        together([queries.reference_BQK for queries in groups]),
-    )

@@ -16,6 +16,7 @@ from detrdistill.boxes import clamp_to_image, iou_and_giou, to_xyxy
 from detrdistill.catalog import Scores
 from detrdistill.losses.contrastive import ContrastiveHead
 from detrdistill.losses.divergence import check_scores, divergence, soft_targets
+from detrdistill.losses.normaliser import mean_over_ranks, target_count
 from detrdistill.matching import (
     Assignment,
     assign,
@@ -227,10 +228,9 @@ class MatchedLogits(Method):
             weight_P = torch.ones_like(pairs.layer_P, dtype=score_LBT.dtype)
         layer_weight_L = weight_P.new_tensor(self.layer_weights)
         if self.normaliser == "targets":
-            count = max(sum(len(target.labels_N) for target in targets), 1)
-            return weight_P * layer_weight_L[pairs.layer_P] / count
+            return weight_P * layer_weight_L[pairs.layer_P] / target_count(targets, weight_P.device)
         total_L = torch.zeros_like(layer_weight_L).index_add(0, pairs.layer_P, weight_P)
-        return weight_P * (layer_weight_L / total_L.clamp(min=1e-6))[pairs.layer_P]
+        return weight_P * (layer_weight_L / mean_over_ranks(total_L, at_least=1e-6))[pairs.layer_P]
 
     @staticmethod
     def _box_terms(

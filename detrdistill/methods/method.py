@@ -46,7 +46,8 @@ class Asked:
     """Queries that a method wants the student to answer, and how they run."""
 
     mode: GroupMode
-    queries: Queries
+    groups: tuple[Queries, ...]
+    """Each is answered without sight of the others."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,17 @@ class Signals:
     teacher: DetectorOutput
     targets: Sequence[Targets]
     criterion: SetCriterion
-    group: DetectorOutput | None = None
-    """The student's predictions from the queries the method asked it for."""
+    groups: tuple[DetectorOutput, ...] = ()
+    """The student's predictions from each group of queries the method asked it for."""
     teacher_group: DetectorOutput | None = None
     """The teacher's predictions from the queries the method asked it for."""
 
     origin: "Signals | None" = None
     """The signals these were made from, which solve the teacher's assignment once for all methods."""
 
-    def given(self, group: DetectorOutput | None, teacher_group: DetectorOutput | None) -> "Signals":
+    def given(self, groups: tuple[DetectorOutput, ...], teacher_group: DetectorOutput | None) -> "Signals":
         """The same signals, with the answers to what one method asked for."""
-        return replace(self, group=group, teacher_group=teacher_group, origin=self)
+        return replace(self, groups=groups, teacher_group=teacher_group, origin=self)
 
     @cached_property
     def teacher_assignment(self) -> Assignment:

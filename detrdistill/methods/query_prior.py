@@ -50,16 +50,16 @@ class QueryPrior(Method):
     def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked:
         """The teacher's own queries in the student's form."""
         del teacher_group
-        return Asked(self.group, self.bridge(teacher.queries, teacher))
+        return Asked(self.group, (self.bridge(teacher.queries, teacher),))
 
     def forward(self, signals: Signals) -> dict[str, Tensor]:
         """Terms `classification`, `l1` and `giou` over all supervised predictions of the group."""
-        assert signals.group is not None, "the step runs the queries this method asks for"
-        logits_LBQC, boxes_LBQ4 = signals.group.supervised()
+        (group,) = signals.groups
+        logits_LBQC, boxes_LBQ4 = group.supervised()
         extra = len(logits_LBQC) - len(self.teacher_layer_of)  # an initial prediction goes with the first layer
         match self.assignment:
             case "student":
-                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets, signals.group.scores)
+                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets, group.scores)
             case "teacher_layer":
                 layers = self.teacher_layer_of[:1] * extra + self.teacher_layer_of
                 pairs = signals.teacher_assignment.select_layers(layers)

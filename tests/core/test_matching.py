@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from detrdistill.boxes import pairwise_iou_and_giou
 from detrdistill.errors import Diverged
 from detrdistill.matching import (
     Assignment,
@@ -82,6 +83,24 @@ def test_all_layers_and_images_at_once_equal_one_at_a_time():
             assert pairs.target_P[mine].tolist() == targets.tolist()
 
 
+def test_a_thousand_problems_are_solved_as_scipy_solves_them():
+    """4 layers of 250 images, up to 12 targets for 9 queries; columns beyond an image's own are cheap, and ignored."""
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(0, 13, size=250).tolist()
+    cost = rng.normal(size=(4, 250, 9, 12)).astype(np.float32)
+    for image, size in enumerate(sizes):
+        cost[:, image, :, size:] = -100
+    pairs = assign(torch.from_numpy(cost), sizes)
+    wanted = [
+        (layer, image, query, target)
+        for layer in range(4)
+        for image, size in enumerate(sizes)
+        for query, target in zip(*linear_sum_assignment(cost[layer, image, :, :size]), strict=True)
+    ]
+    found = torch.stack([pairs.layer_P, pairs.image_P, pairs.query_P, pairs.target_P], dim=1)
+    assert found.tolist() == [list(row) for row in wanted]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_cost_that_is_not_finite_never_reaches_scipy(value: float):
     cost = torch.zeros(1, 1, 2, 2)
@@ -116,6 +135,37 @@ def test_every_layer_takes_part_in_order_and_the_last_ones_meet(teacher: int, st
     assert {s for _, s in pairs} == set(range(student))
     assert pairs == sorted(pairs)
     assert pairs[-1] == (teacher - 1, student - 1)
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_groups_of_layers_are_even_and_one_of_each_supervises(teacher: int, student: int):
+    pairs = layer_pairs(teacher, student)
+    for side in (0, 1):
+        sizes = [[pair[side] for pair in pairs].count(layer) for layer in {pair[side] for pair in pairs}]
+        assert max(sizes) - min(sizes) <= 1
+    chosen = supervising_layers(teacher, student)
+    assert len(chosen) == student
+    assert chosen == sorted(chosen)
+    assert chosen[-1] == teacher - 1
+    assert set(zip(chosen, range(student), strict=True)) <= set(pairs)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_overlaps_equal_those_of_each_image_alone(sizes: list[int], seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    boxes = 0.1 + 0.8 * torch.rand(2, len(sizes), 5, 4, generator=generator)
+    targets = [
+        targets_of([0] * size, (0.1 + 0.8 * torch.rand(size, 4, generator=generator)).tolist()) for size in sizes
+    ]
+    iou, giou = overlaps(boxes, targets)
+    for image, target in enumerate(targets):
+        for layer in range(2):
+            alone = pairwise_iou_and_giou(boxes[layer, image], target.boxes_N4)
+            for together, own in zip((iou, giou), alone, strict=True):
+                torch.testing.assert_close(together[layer, image, :, : sizes[image]], own)
+        assert (iou[:, image, :, sizes[image] :] == 0).all()
+        assert (giou[:, image, :, sizes[image] :] == -1).all()
 
 
 def test_layers_of_an_assignment_can_be_selected_and_repeated():

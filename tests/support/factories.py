@@ -92,11 +92,11 @@ def signals_of(
     teacher: DetectorOutput,
     targets: Sequence[Targets],
     *,
-    group: DetectorOutput | None = None,
+    groups: tuple[DetectorOutput, ...] = (),
     teacher_group: DetectorOutput | None = None,
     criterion: SetCriterion | None = None,
 ) -> Signals:
-    return Signals(student, teacher, targets, criterion or SetCriterion(), group, teacher_group)
+    return Signals(student, teacher, targets, criterion or SetCriterion(), groups, teacher_group)
 
 
 def _with_axes(values: Tensor) -> Tensor:

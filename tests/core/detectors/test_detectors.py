@@ -73,7 +73,8 @@ def test_replaying_its_own_queries_gives_the_same_output(detector: Detector, pix
     with torch.no_grad():
         output = detector(pixels)
         again = detector.decode(output, output.queries)
-    torch.testing.assert_close(again.logits_LBQC, output.logits_LBQC)
+    # AdaMixer's layer norm of content that is normalised already divides by sqrt(1 + 1e-5)
+    torch.testing.assert_close(again.logits_LBQC, output.logits_LBQC, atol=3e-5, rtol=1e-5)
     torch.testing.assert_close(again.boxes_LBQ4, output.boxes_LBQ4)
 
 
@@ -228,7 +229,7 @@ def test_a_folder_is_described_without_loading_it(detector: Detector, tmp_path):
     assert (card.queries, card.decoder_layers, card.width) == (10, 2, detector.width)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sorted(TINY))
 def test_dimensions_a_config_leaves_out_are_the_librarys_defaults(family: str):
     from transformers import AutoConfig
 

@@ -21,7 +21,7 @@ def terms_of(
 ) -> dict[str, float]:
     knobs = {"general": 0 if teacher_group is None else 1} | knobs
     method = DistillationPoints(shape_like(teacher), shape_like(group), **knobs)
-    terms = method(signals_of(group, teacher, NOTHING, group=group, teacher_group=teacher_group))
+    terms = method(signals_of(group, teacher, NOTHING, groups=(group,), teacher_group=teacher_group))
     return {name.removeprefix("distillation_points."): float(value) for name, value in terms.items()}
 
 
@@ -45,9 +45,10 @@ def test_points_weigh_as_the_teacher_is_confident():
 def test_specific_points_come_first_and_answers_correspond_by_index():
     """Nothing is matched: the same two predictions in the other order cost something."""
     teacher, teacher_group = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
-    same = output_of([[2.0], [-1.0]], [BOX, FAR])
-    terms = terms_of(teacher, same, teacher_group, class_form="binary")
-    assert terms == pytest.approx(dict.fromkeys(("l1", "giou", "classification"), 0), abs=1e-5)
+    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=1, class_form="binary")
+    answers = (teacher, teacher_group)
+    terms = method(signals_of(teacher, teacher, NOTHING, groups=answers, teacher_group=teacher_group))
+    assert [float(term) for term in terms.values()] == pytest.approx([0, 0, 0], abs=1e-5)
     swapped = output_of([[2.0], [-1.0]], [FAR, BOX])
     assert terms_of(teacher, swapped, teacher_group)["l1"] == pytest.approx(1.0, abs=1e-5)
 
@@ -148,7 +149,8 @@ def test_general_points_are_redrawn_and_follow_the_global_generator():
     assert first.reference_BQK is None
 
 
-def test_the_student_is_asked_once_for_all_points():
+def test_specific_and_general_points_are_groups_of_their_own():
+    """As for the teacher, whose own queries have not seen those that were drawn."""
     content = torch.randn(1, 2, 2)
     teacher = teacher_of(Queries(content, None, torch.rand(1, 2, 4)))
     method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=3, group="second_decoder_pass")
@@ -156,17 +158,20 @@ def test_the_student_is_asked_once_for_all_points():
     assert general is not None
     asked = method.student_queries(teacher, teacher_of(general))
     assert asked.mode == "second_decoder_pass"
-    assert torch.equal(asked.queries.content_BQD, torch.cat([content, general.content_BQD], dim=1))
-    assert asked.queries.reference_BQK is not None
+    own, drawn = asked.groups
+    assert torch.equal(own.content_BQD, content)
+    assert torch.equal(drawn.content_BQD, general.content_BQD)
+    assert drawn.reference_BQK is not None
     assert general.reference_BQK is not None
-    assert torch.equal(asked.queries.reference_BQK[:, 2:], general.reference_BQK)
+    assert torch.equal(drawn.reference_BQK, general.reference_BQK)
 
 
 def test_without_general_points_the_teacher_is_asked_for_nothing():
     teacher = teacher_of(Queries(torch.randn(1, 2, 2), None, torch.rand(1, 2, 4)))
     method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=0)
     assert method.teacher_queries(teacher) is None
-    assert method.student_queries(teacher, None).queries.content_BQD.shape == (1, 2, 2)
+    (own,) = method.student_queries(teacher, None).groups
+    assert own.content_BQD.shape == (1, 2, 2)
 
 
 def test_points_of_both_sides_may_be_permuted():
@@ -181,7 +186,7 @@ def test_points_of_both_sides_may_be_permuted():
 def test_every_term_has_a_weight():
     output = output_of([[0.0]], [BOX])
     method = DistillationPoints(shape_like(output), shape_like(output), weight=2.0, general=0)
-    assert set(method(signals_of(output, output, NOTHING, group=output))) == set(method.weights())
+    assert set(method(signals_of(output, output, NOTHING, groups=(output,)))) == set(method.weights())
     assert method.weights()["distillation_points.l1"] == 10.0
 
 
