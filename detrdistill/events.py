@@ -96,8 +96,10 @@ class ModelReport(BaseModel):
     model_config = _FROZEN
 
     metrics: CocoMetrics
-    parameters: int
-    milliseconds_per_image: float = Field(description="median forward time at batch 1 on the run's device")
+    parameters: int | None = Field(description="null where they are not known: a black-box teacher")
+    milliseconds_per_image: float | None = Field(
+        description="median forward time at batch 1 on the run's device; null for a black-box teacher"
+    )
     best_epoch: float | None = Field(description="epoch of the exported weights; null for the teacher")
 
 

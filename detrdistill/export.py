@@ -59,7 +59,8 @@ class ModelCard:
             ("same student, not distilled", self.control),
         ]
         table = "\n".join(
-            f"| {name} | {row.metrics.ap:.4f} | {row.metrics.ap50:.4f} | {row.metrics.ap75:.4f} | {row.parameters:,} |"
+            f"| {name} | {row.metrics.ap:.4f} | {row.metrics.ap50:.4f} | {row.metrics.ap75:.4f} "
+            f"| {_count(row.parameters)} |"
             for name, row in rows
             if row is not None
         )
@@ -102,6 +103,10 @@ COCO metrics on the {self.validation_images} validation images, measured on this
 </details>
 """
         )
+
+
+def _count(parameters: int | None) -> str:
+    return "unknown" if parameters is None else f"{parameters:,}"
 
 
 def _without_copies(weights: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, assert_never
 
-from detrdistill.engine.teacher import Teacher
+from detrdistill.engine.teacher import AnyTeacher
 from detrdistill.methods.method import Method
 from detrdistill.weighting import Schedule
 
@@ -78,7 +78,7 @@ class Guide:
         lessons: its methods.
     """
 
-    def __init__(self, teacher: Teacher, lessons: Sequence[Lesson]):
+    def __init__(self, teacher: AnyTeacher, lessons: Sequence[Lesson]):
         self.teacher = teacher
         self.lessons = tuple(lessons)
 

@@ -15,28 +15,32 @@ import torchvision
 import transformers
 
 from detrdistill import __version__
+from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_side
 from detrdistill.checkpoints import class_map
 from detrdistill.coco import find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
-from detrdistill.data.dataset import DetectionDataset, EpochSampler, evaluation_batches
-from detrdistill.data.transforms import DetectorInput, augmentation
+from detrdistill.data.dataset import DetectionDataset, EpochSampler, Source, evaluation_batches, input_of
+from detrdistill.data.detections import RecordedDetections
+from detrdistill.data.transforms import augmentation
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
+from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
 from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
-from detrdistill.engine.teacher import Teacher, check_teacher
+from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
@@ -51,7 +55,7 @@ class Paths:
     work: Path
     """Resumable state, and the exported folders `student` and `control`."""
     teacher: Path | None = None
-    """Checkpoint folder of the teacher; required to distil."""
+    """Checkpoint folder of the teacher, or a black box (see `detrdistill.black_boxes`); required to distil."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
 
@@ -72,6 +76,7 @@ class Session:
         self.should_stop = should_stop
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sets = read_splits(find_root(paths.dataset))
+        self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
         self.workers = _loader_workers(config.data.workers)
@@ -118,25 +123,34 @@ class Session:
             )
         return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
 
-    def load_teacher(self) -> tuple[Teacher, Coverage]:
-        """The teacher, with its classes in the order of the data set."""
+    def load_teacher(self) -> tuple[AnyTeacher, Coverage | None]:
+        """The teacher, with its classes in the order of the data set; a black box has no coverage."""
         if self.paths.teacher is None:
             raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer="/teacher")
+        if (kind := kind_of(self.paths.teacher)) is not None:
+            return self._black_box(self.paths.teacher, kind), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         detector, coverage = load_detector(self.paths.teacher, fallback_size=size)
         self._report_coverage("teacher", coverage)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
-    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Learner) -> Guide:
+    def _black_box(self, folder: Path, kind: Kind) -> BlackBoxTeacher:
+        card, classes = inspect_black_box(folder, kind), self.train_set.classes
+        if kind == "detections":
+            return RecordedTeacher(card, RecordedDetections(read_detections(folder, self.sets)), len(classes))
+        size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
+        return OnnxTeacher(folder, card, Preprocessing.read(folder, size), class_map(card.classes, classes))
+
+    def build_guide(self, config: DistillConfig, teacher: AnyTeacher, student: Learner) -> Guide:
         """The teacher with the configured methods, on the run's device.
 
         Raises:
             ConfigError: a method is not defined between these two detectors.
         """
-        check_pair(config, teacher.detector.family, student.detector.family)
+        check_pair(config, teacher.identity, student.detector.family)
         methods = build_methods(
             config.methods,
-            shape_of(teacher.detector),
+            teacher.shape,
             shape_of(student.detector),
             build_criterion(config.criterion, student.detector),
             config.training.seed,
@@ -160,31 +174,32 @@ class Session:
 
     # ---- stages
 
-    def pass_gate(self, config: DistillConfig, teacher: Teacher, coverage: Coverage) -> ModelReport:
+    def pass_gate(self, config: DistillConfig, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
         """Evaluate the teacher on the validation set; once per run, whatever the number of attempts."""
         cache = self.paths.work / "state" / "teacher.json"
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            detector = teacher.detector
-            metrics = self._evaluate(teacher.detect, detector)
+            metrics = self._evaluate(teacher.detect, teacher.source)
             self.report(Evaluated(role="teacher", step=0, epoch=0.0, metrics=metrics))
-            pixels = torch.zeros(1, 3, detector.preprocessing.height, detector.preprocessing.width, device=self.device)
-            row = ModelReport(
-                metrics=metrics,
-                parameters=parameter_count(detector),
-                milliseconds_per_image=milliseconds_per_image(detector.model, pixels),
-                best_epoch=None,
-            )
+            row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
+            if isinstance(teacher, Teacher):
+                row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
         check_teacher(row.metrics, config.teacher.min_ap, coverage)
         return row
 
+    def _cost(self, detector: Detector) -> dict[str, float]:
+        size = detector.preprocessing
+        pixels_BCHW = torch.zeros(1, 3, size.height, size.width, device=self.device)
+        milliseconds = milliseconds_per_image(detector.model, pixels_BCHW)
+        return {"parameters": parameter_count(detector), "milliseconds_per_image": milliseconds}
+
     def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config, student = self.config, learner.detector
-        wanted = [student.preprocessing, *(guide.teacher.detector.preprocessing for guide in guides)]
-        inputs = [DetectorInput(preprocessing) for preprocessing in dict.fromkeys(wanted)]
+        wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
+        inputs = [input_of(source) for source in dict.fromkeys(wanted)]
         random_changes = augmentation(
             horizontal_flip=config.data.horizontal_flip,
             photometric=config.data.photometric,
@@ -205,7 +220,7 @@ class Session:
             training=config.training,
             every_epochs=config.evaluation.every_epochs,
             workers=self.workers,
-            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector),
+            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector.preprocessing),
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
@@ -261,8 +276,8 @@ class Session:
 
     # ---- parts of the stages
 
-    def _evaluate(self, detect: Detect, detector: Detector) -> CocoMetrics:
-        prepare = DetectorInput(detector.preprocessing)
+    def _evaluate(self, detect: Detect, source: Source) -> CocoMetrics:
+        prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
         return self.evaluator.run(detect, prepare, batches, self.device)

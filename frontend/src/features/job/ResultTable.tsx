@@ -39,7 +39,7 @@ export function ResultTable({ result }: { result: RunResult }) {
                 <td className="px-3">{formatAp(row.metrics.ap_medium)}</td>
                 <td className="px-3">{formatAp(row.metrics.ap_large)}</td>
                 <td className="px-3">{formatCount(row.parameters)}</td>
-                <td className="px-3">{row.milliseconds_per_image.toFixed(1)}</td>
+                <td className="px-3">{row.milliseconds_per_image?.toFixed(1) ?? "–"}</td>
               </tr>
             ))}
           </tbody>
