@@ -45,7 +45,8 @@ class ModelCard:
     family: Family
     classes: tuple[str, ...]
     report: ModelReport
-    teacher: ModelReport | None
+    teachers: Mapping[str, ModelReport]
+    """By name; that of the first is empty."""
     control: ModelReport | None
     validation_images: int
     config: dict[str, Any]
@@ -55,7 +56,7 @@ class ModelCard:
         """Write the card, with the metrics measured on this very folder."""
         rows = [
             ("this model", self.report),
-            ("teacher", self.teacher),
+            *((f"teacher {name}".strip(), report) for name, report in self.teachers.items()),
             ("same student, not distilled", self.control),
         ]
         table = "\n".join(

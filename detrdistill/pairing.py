@@ -21,20 +21,28 @@ from detrdistill.method_configs import (
 )
 
 
-def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: FamilyName) -> None:
+def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: FamilyName, *, name: str = "") -> None:
     """Refuse methods that are not defined for these families, or that ask more of a black box than it says.
+
+    Args:
+        config: of the run.
+        teacher: family of a teacher, or the black box that it is.
+        student: family of the student.
+        name: which of the run's teachers it is, see `DistillConfig.guides`.
 
     Raises:
         ConfigError: with the reason, a pointer below `/config`, and what to do instead.
     """
     check_criterion(config.criterion, student)
+    methods = [
+        (method, f"{config.pointer(name)}/methods/{index}") for index, method in enumerate(config.guides[name].methods)
+    ]
     if isinstance(teacher, BlackBox):
-        for index, method in enumerate(config.methods):
-            _check_black_box(method, teacher, CATALOG[student], f"/config/methods/{index}")
+        for method, pointer in methods:
+            _check_black_box(method, teacher, CATALOG[student], pointer)
         return
     families = CATALOG[teacher], CATALOG[student]
-    for index, method in enumerate(config.methods):
-        pointer = f"/config/methods/{index}"
+    for method, pointer in methods:
         match method:
             case MatchedLogits() | DistillationPoints():
                 _check_scores(method.class_weight, *families, f"{pointer}/class_weight")

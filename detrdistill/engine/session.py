@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -56,6 +56,8 @@ class Paths:
     """Resumable state, and the exported folders `student` and `control`."""
     teacher: Path | None = None
     """Checkpoint folder of the teacher, or a black box (see `detrdistill.black_boxes`); required to distil."""
+    further_teachers: Mapping[str, Path] = field(default_factory=dict)
+    """The same for each of `DistillConfig.further_teachers`, by name."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
 
@@ -74,6 +76,7 @@ class Session:
         self.paths = paths
         self.report = report
         self.should_stop = should_stop
+        _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sets = read_splits(find_root(paths.dataset))
         self.sets = sets
@@ -113,26 +116,34 @@ class Session:
         student, decay = student.to(self.device), self.config.training.ema_decay
         return Learner(student, None if decay is None else moving_average(student, decay))
 
-    def own_average(self, student: Learner) -> Teacher:
+    def own_average(self, name: str, student: Learner) -> Teacher:
         """The moving average of the student, as its teacher."""
-        if self.paths.teacher is not None:
+        folder, pointer = self._teacher_folder(name)
+        if folder is not None:
             raise ConfigError(
                 "The moving average of the student teaches; there is no place for a checkpoint.",
                 hint='Leave the teacher out, or set teacher.source to "checkpoint".',
-                pointer="/teacher",
+                pointer=pointer,
             )
         return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
 
-    def load_teacher(self) -> tuple[AnyTeacher, Coverage | None]:
-        """The teacher, with its classes in the order of the data set; a black box has no coverage."""
-        if self.paths.teacher is None:
-            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer="/teacher")
-        if (kind := kind_of(self.paths.teacher)) is not None:
-            return self._black_box(self.paths.teacher, kind), None
+    def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
+        """A teacher, with its classes in the order of the data set; a black box has no coverage."""
+        folder, pointer = self._teacher_folder(name)
+        if folder is None:
+            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
+        if (kind := kind_of(folder)) is not None:
+            return self._black_box(folder, kind), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
-        detector, coverage = load_detector(self.paths.teacher, fallback_size=size)
-        self._report_coverage("teacher", coverage)
+        detector, coverage = load_detector(folder, fallback_size=size)
+        self._report_coverage("teacher", coverage, name)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
+
+    def _teacher_folder(self, name: str) -> tuple[Path | None, str]:
+        """Folder of a teacher, and where it is declared."""
+        if name:
+            return self.paths.further_teachers.get(name), f"/further_teachers/{name}"
+        return self.paths.teacher, "/teacher"
 
     def _black_box(self, folder: Path, kind: Kind) -> BlackBoxTeacher:
         card, classes = inspect_black_box(folder, kind), self.train_set.classes
@@ -141,30 +152,37 @@ class Session:
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         return OnnxTeacher(folder, card, Preprocessing.read(folder, size), class_map(card.classes, classes))
 
-    def build_guide(self, config: DistillConfig, teacher: AnyTeacher, student: Learner) -> Guide:
-        """The teacher with the configured methods, on the run's device.
+    def build_guide(self, name: str, teacher: AnyTeacher, student: Learner) -> Guide:
+        """A teacher with its configured methods, on the run's device.
 
         Raises:
             ConfigError: a method is not defined between these two detectors.
         """
-        check_pair(config, teacher.identity, student.detector.family)
+        config = self._distillation
+        check_pair(config, teacher.identity, student.detector.family, name=name)
+        wanted = config.guides[name].methods
         methods = build_methods(
-            config.methods,
+            wanted,
             teacher.shape,
             shape_of(student.detector),
             build_criterion(config.criterion, student.detector),
             config.training.seed,
         )
         lessons = [
-            Lesson(method.to(self.device), chosen.schedule)
-            for method, chosen in zip(methods, config.methods, strict=True)
+            Lesson(method.to(self.device), chosen.schedule) for method, chosen in zip(methods, wanted, strict=True)
         ]
-        return Guide(teacher, lessons)
+        return Guide(teacher, lessons, name)
 
-    def _report_coverage(self, role: Role, coverage: Coverage) -> None:
+    @property
+    def _distillation(self) -> DistillConfig:
+        assert isinstance(self.config, DistillConfig), "only a distillation has teachers"
+        return self.config
+
+    def _report_coverage(self, role: Role, coverage: Coverage, teacher: str = "") -> None:
         self.report(
             WeightsLoaded(
                 role=role,
+                teacher=teacher,
                 loaded=coverage.loaded,
                 total=coverage.total,
                 missing=coverage.missing,
@@ -174,19 +192,21 @@ class Session:
 
     # ---- stages
 
-    def pass_gate(self, config: DistillConfig, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
-        """Evaluate the teacher on the validation set; once per run, whatever the number of attempts."""
-        cache = self.paths.work / "state" / "teacher.json"
+    def pass_gate(self, name: str, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
+        """Evaluate a teacher on the validation set; once per run, whatever the number of attempts."""
+        config = self._distillation
+        cache = self.paths.work / "state" / (f"teacher-{name}.json" if name else "teacher.json")
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
             metrics = self._evaluate(teacher.detect, teacher.source)
-            self.report(Evaluated(role="teacher", step=0, epoch=0.0, metrics=metrics))
+            self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
             row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
             if isinstance(teacher, Teacher):
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
-        check_teacher(row.metrics, config.teacher.min_ap, coverage)
+        pointer = f"{config.pointer(name)}/teacher/min_ap"
+        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer)
         return row
 
     def _cost(self, detector: Detector) -> dict[str, float]:
@@ -243,12 +263,13 @@ class Session:
             best_epoch=best.epoch,
         )
 
-    def finish(self, rows: Mapping[Role, ModelReport]) -> RunResult:
-        """Put the rows together and write the model card."""
+    def finish(self, rows: Mapping[Trained, ModelReport], teachers: Mapping[str, ModelReport]) -> RunResult:
+        """Put the rows together and write the model card; teachers are by name."""
         student, control = rows["student"], rows.get("control")
         result = RunResult(
             student=student,
-            teacher=rows.get("teacher"),
+            teacher=teachers.get(""),
+            further_teachers={name: row for name, row in teachers.items() if name},
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
             device=_device_name(self.device),
@@ -265,7 +286,7 @@ class Session:
             family=detector.info,
             classes=detector.classes,
             report=student,
-            teacher=result.teacher,
+            teachers=teachers,
             control=control,
             validation_images=len(self.val_set.images),
             config=self.config.model_dump(mode="json"),
@@ -285,6 +306,17 @@ class Session:
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
+
+
+def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
+    named = config.further_teachers if isinstance(config, DistillConfig) else {}
+    for name in paths.further_teachers:
+        if name not in named:
+            raise ConfigError(
+                f"The configuration has no further teacher {name!r}.",
+                hint=f"Names there are: {', '.join(named) or 'none'}.",
+                pointer=f"/further_teachers/{name}",
+            )
 
 
 def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -91,8 +91,9 @@ class LossStep:
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
         for request, group in zip(requests, groups, strict=True):
-            terms |= request.lesson.method(signals[request.guide].given(group, request.answer))
-            weights |= request.lesson.weights(moment)
+            guide, lesson = request.guide, request.lesson
+            terms |= guide.named(lesson.method(signals[guide].given(group, request.answer)))
+            weights |= guide.named(lesson.weights(moment))
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         if not torch.isfinite(total):
             wrong = [name for name, term in terms.items() if not torch.isfinite(term)]

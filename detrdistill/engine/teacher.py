@@ -72,7 +72,7 @@ AnyTeacher = Teacher | BlackBoxTeacher
 """A detector, or what only gives boxes and scores."""
 
 
-def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None) -> None:
+def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str) -> None:
     """Refuse a teacher that does not detect on this data; a black box has no coverage.
 
     Raises:
@@ -100,5 +100,5 @@ def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None
         f"The teacher scores AP {metrics.ap:.4f} (AP50 {metrics.ap50:.4f}) on the validation set, below the floor "
         f"of {min_ap}.{'' if coverage is None else f' {coverage}'}",
         hint=cause,
-        pointer="/config/teacher/min_ap",
+        pointer=pointer,
     )
