@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from detrdistill.catalog import CATALOG, Scores, family_of
@@ -26,6 +27,8 @@ from detrdistill.preprocessing import Preprocessing
 MODEL = "model.onnx"
 DETECTIONS = "detections.json"
 Kind = Literal["onnx", "detections"]
+FILES: Mapping[Kind, str] = MappingProxyType({"onnx": MODEL, "detections": DETECTIONS})
+"""The file that makes a folder one of its kind."""
 _MIN_BOX_PX = 1.0
 _HINT = (
     "Each row is {image_id, category_id, bbox, score}, with the ids of the data set, bbox [x, y, width, height] in "
@@ -66,9 +69,7 @@ def kind_of(folder: Path) -> Kind | None:
     """Which black box a folder holds; None: weights of a detector, or nothing that is known."""
     if (folder / WEIGHTS).is_file():
         return None
-    if (folder / MODEL).is_file():
-        return "onnx"
-    return "detections" if (folder / DETECTIONS).is_file() else None
+    return next((kind for kind, file in FILES.items() if (folder / file).is_file()), None)
 
 
 def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
