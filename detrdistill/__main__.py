@@ -1,7 +1,8 @@
 """`python -m detrdistill run.json`: a run without any service.
 
-The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`; relative
-paths are relative to the file. Started again, an interrupted run resumes.
+The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`, and in
+`paths.further_teachers` a path for each name of `config.further_teachers`; relative paths are relative to the file.
+Started again, an interrupted run resumes.
 """
 
 import argparse
@@ -25,6 +26,7 @@ class RunPaths(BaseModel):
     dataset: Path
     work: Path
     teacher: Path | None = None
+    further_teachers: dict[str, Path] = {}
     student: Path | None = None
 
 
@@ -54,10 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
     from detrdistill.engine.session import Paths  # noqa: PLC0415
 
     home = options.run.resolve().parent
-    named = {name: home / path for name, path in file.paths.model_dump(exclude_none=True).items()}
+    given = file.paths
+    paths = Paths(
+        dataset=home / given.dataset,
+        work=home / given.work,
+        teacher=given.teacher and home / given.teacher,
+        further_teachers={name: home / path for name, path in given.further_teachers.items()},
+        student=given.student and home / given.student,
+    )
     stop = _stop_on_signals()
     try:
-        run(file.config, Paths(**named), _print_json if options.json else _print_text, lambda: bool(stop))
+        run(file.config, paths, _print_json if options.json else _print_text, lambda: bool(stop))
     except Stopped as error:
         print(error, file=sys.stderr)
         return 3

@@ -48,7 +48,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
             the configuration.
     """
     _refuse_unsafe(folder)
-    config = _read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG)
     family = family_of(str(config.get("model_type")))
     classes = class_names(config)
     shapes = _tensor_shapes(folder / WEIGHTS)
@@ -121,7 +121,12 @@ def _refuse_unsafe(folder: Path) -> None:
         )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a config.json.
+
+    Raises:
+        CheckpointError: it is missing, is no JSON object, or asks to run code.
+    """
     try:
         config = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -6,7 +6,7 @@ run file are this very object. Paths, ids and secrets are not part of it. The me
 
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_validator
 
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
@@ -14,6 +14,8 @@ from detrdistill.method_configs import STRICT, MatchedLogits, Method, QueryPrior
 from detrdistill.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
+TeacherName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""Also the beginning of the names of loss terms."""
 
 
 class Architecture(BaseModel):
@@ -125,6 +127,27 @@ class Teacher(BaseModel):
     """Lowest AP on the run's own validation set; below it the run fails and says why."""
 
 
+class Guide(BaseModel):
+    """A teacher, and what is learnt from it."""
+
+    model_config = STRICT
+
+    teacher: Teacher = Teacher()
+    methods: tuple[Method, ...] = Field(min_length=1)
+    """Distillation methods, each at most once."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Guide":
+        _check_once(self.methods)
+        return self
+
+
+def _check_once(methods: tuple[Method, ...]) -> None:
+    kinds = [method.kind for method in methods]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("each method may be listed once")
+
+
 def _check_fit(student: Architecture | None, data: Data) -> None:
     if student is None:
         return
@@ -188,6 +211,9 @@ class DistillConfig(BaseModel):
     teacher: Teacher = Teacher()
     methods: tuple[Method, ...] = Field(default=(MatchedLogits(), TargetFeatures(), QueryPrior()), min_length=1)
     """Distillation methods, each at most once; their terms are added to the detection loss."""
+    further_teachers: dict[TeacherName, Guide] = {}
+    """Teachers beside `teacher` under names of your choice, each with methods of its own. All terms are added; those of
+    a further teacher are called `<name>.<method>.<term>`. With schedules one can follow another."""
     control: bool = False
     """Also train the same student without distillation (same seed, data order and schedule) and report the
     difference in AP, the KD gain."""
@@ -203,13 +229,22 @@ class DistillConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> "DistillConfig":
-        kinds = [method.kind for method in self.methods]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("each method may be listed once")
-        if self.teacher.source == "ema" and self.training.ema_decay is None:
+        _check_once(self.methods)
+        sources = [guide.teacher.source for guide in self.guides.values()]
+        if "ema" in sources and self.training.ema_decay is None:
             raise ValueError("the moving average can teach only where training.ema_decay is set")
         _check_fit(self.student, self.data)
         return self
+
+    @property
+    def guides(self) -> dict[str, Guide]:
+        """Every teacher with its methods by name; that of `teacher` is empty."""
+        return {"": Guide(teacher=self.teacher, methods=self.methods)} | self.further_teachers
+
+    @staticmethod
+    def pointer(name: str) -> str:
+        """Where teacher and methods of a guide are declared."""
+        return f"/config/further_teachers/{name}" if name else "/config"
 
 
 RunConfig = Annotated[TrainConfig | DistillConfig, Field(discriminator="kind")]

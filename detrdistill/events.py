@@ -45,6 +45,7 @@ class WeightsLoaded(BaseModel):
     model_config = _FROZEN
     kind: Literal["weights_loaded"] = "weights_loaded"
     role: Role
+    teacher: str = Field(default="", description="name of a further teacher")
     loaded: int = Field(description="tensors of the model that the file filled")
     total: int = Field(description="tensors of the model")
     missing: tuple[str, ...] = Field(description="tensors the file lacks (left at their initial values)")
@@ -75,6 +76,7 @@ class Evaluated(BaseModel):
     model_config = _FROZEN
     kind: Literal["evaluated"] = "evaluated"
     role: Role
+    teacher: str = Field(default="", description="name of a further teacher")
     step: int = Field(description="optimiser steps done; 0 for the teacher")
     epoch: float
     metrics: CocoMetrics
@@ -97,8 +99,10 @@ class ModelReport(BaseModel):
     model_config = _FROZEN
 
     metrics: CocoMetrics
-    parameters: int
-    milliseconds_per_image: float = Field(description="median forward time at batch 1 on the run's device")
+    parameters: int | None = Field(description="null where they are not known: a black-box teacher")
+    milliseconds_per_image: float | None = Field(
+        description="median forward time at batch 1 on the run's device; null for a black-box teacher"
+    )
     best_epoch: float | None = Field(description="epoch of the exported weights; null for the teacher")
 
 
@@ -109,6 +113,7 @@ class RunResult(BaseModel):
 
     student: ModelReport
     teacher: ModelReport | None = None
+    further_teachers: dict[str, ModelReport] = Field(default={}, description="teachers beside the first, by name")
     control: ModelReport | None = None
     kd_gain: float | None = Field(None, description="student AP minus control AP")
     device: str

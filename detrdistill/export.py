@@ -45,7 +45,8 @@ class ModelCard:
     family: Family
     classes: tuple[str, ...]
     report: ModelReport
-    teacher: ModelReport | None
+    teachers: Mapping[str, ModelReport]
+    """By name; that of the first is empty."""
     control: ModelReport | None
     validation_images: int
     config: dict[str, Any]
@@ -55,11 +56,12 @@ class ModelCard:
         """Write the card, with the metrics measured on this very folder."""
         rows = [
             ("this model", self.report),
-            ("teacher", self.teacher),
+            *((f"teacher {name}".strip(), report) for name, report in self.teachers.items()),
             ("same student, not distilled", self.control),
         ]
         table = "\n".join(
-            f"| {name} | {row.metrics.ap:.4f} | {row.metrics.ap50:.4f} | {row.metrics.ap75:.4f} | {row.parameters:,} |"
+            f"| {name} | {row.metrics.ap:.4f} | {row.metrics.ap50:.4f} | {row.metrics.ap75:.4f} "
+            f"| {_count(row.parameters)} |"
             for name, row in rows
             if row is not None
         )
@@ -102,6 +104,10 @@ COCO metrics on the {self.validation_images} validation images, measured on this
 </details>
 """
         )
+
+
+def _count(parameters: int | None) -> str:
+    return "unknown" if parameters is None else f"{parameters:,}"
 
 
 def _without_copies(weights: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:

@@ -81,6 +81,8 @@ class DetectorOutput:
     """Query embeddings after each decoder layer, as the heads see them."""
     queries: Queries
     scores: Scores = "sigmoid"
+    found_BQ: Tensor | None = None
+    """True at queries that hold a detection, False where a picture has fewer; None: all do."""
     neck: tuple[Tensor, ...] = ()
     """Feature maps before the transformer encoder, `feature_BDHW` per level."""
     memory: tuple[Tensor, ...] = ()
@@ -124,6 +126,29 @@ class DetectorOutput:
         heads = [output.proposals for output in (self, *self.copies) if output.proposals is not None]
         logits_LBQC = torch.stack([head.logits_BQC for head in heads])
         return logits_LBQC, torch.stack([head.boxes_BQ4 for head in heads])
+
+
+def best_detections(output: DetectorOutput, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The detections of the last layer as DETR-family image processors report them, without a score threshold.
+
+    Args:
+        output: of a detector.
+        most: pairs of query and class that are kept of each picture with sigmoid scores.
+
+    Returns:
+        scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h): the best pairs of
+        query and class, best first; with softmax scores the best class of every query.
+    """
+    scores_BQC = output.probability[-1]
+    if output.scores == "softmax":
+        scores_BQ, labels_BQ = scores_BQC.max(-1)
+        return scores_BQ, labels_BQ, output.boxes_LBQ4[-1]
+    classes = scores_BQC.shape[-1]
+    keep = min(most, scores_BQC[0].numel())
+    scores_BR, flat_BR = scores_BQC.flatten(1).topk(keep, dim=1)
+    query_BR = flat_BR // classes
+    boxes_BR4 = output.boxes_LBQ4[-1].gather(1, query_BR[..., None].expand(-1, -1, 4))
+    return scores_BR, flat_BR % classes, boxes_BR4
 
 
 def class_probability(logits: Tensor, scores: Scores) -> Tensor:

@@ -6,6 +6,7 @@ too; this is what is known from the names of the families alone.
 
 from typing import Literal, assert_never
 
+from detrdistill.black_boxes import BlackBox
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.config import Criterion, DistillConfig
 from detrdistill.errors import ConfigError
@@ -14,21 +15,34 @@ from detrdistill.method_configs import (
     FeatureMaps,
     ForegroundMemory,
     MatchedLogits,
+    Method,
     QueryPrior,
     TargetFeatures,
 )
 
 
-def check_pair(config: DistillConfig, teacher: FamilyName, student: FamilyName) -> None:
-    """Refuse methods that are not defined for these families.
+def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: FamilyName, *, name: str = "") -> None:
+    """Refuse methods that are not defined for these families, or that ask more of a black box than it says.
+
+    Args:
+        config: of the run.
+        teacher: family of a teacher, or the black box that it is.
+        student: family of the student.
+        name: which of the run's teachers it is, see `DistillConfig.guides`.
 
     Raises:
         ConfigError: with the reason, a pointer below `/config`, and what to do instead.
     """
     check_criterion(config.criterion, student)
+    methods = [
+        (method, f"{config.pointer(name)}/methods/{index}") for index, method in enumerate(config.guides[name].methods)
+    ]
+    if isinstance(teacher, BlackBox):
+        for method, pointer in methods:
+            _check_black_box(method, teacher, CATALOG[student], pointer)
+        return
     families = CATALOG[teacher], CATALOG[student]
-    for index, method in enumerate(config.methods):
-        pointer = f"/config/methods/{index}"
+    for method, pointer in methods:
         match method:
             case MatchedLogits() | DistillationPoints():
                 _check_scores(method.class_weight, *families, f"{pointer}/class_weight")
@@ -62,7 +76,24 @@ def check_criterion(criterion: Criterion, student: FamilyName) -> None:
         )
 
 
-def _check_scores(class_weight: float, teacher: Family, student: Family, pointer: str) -> None:
+def _check_black_box(method: Method, teacher: BlackBox, student: Family, pointer: str) -> None:
+    """Of a black box only boxes and scores are known."""
+    if not isinstance(method, MatchedLogits):
+        raise ConfigError(
+            f"Of a {teacher.title} teacher only boxes and scores are known; {method.kind} needs features or queries.",
+            hint="Use matched_logits alone with this teacher, or give its weights as a checkpoint.",
+            pointer=pointer,
+        )
+    if method.contrastive_weight > 0:
+        raise ConfigError(
+            f"Of a {teacher.title} teacher only boxes and scores are known; there are no embeddings to contrast.",
+            hint='Set contrastive_weight to 0, as the variants "paper" and "recommended" do.',
+            pointer=f"{pointer}/contrastive_weight",
+        )
+    _check_scores(method.class_weight, teacher, student, f"{pointer}/class_weight")
+
+
+def _check_scores(class_weight: float, teacher: Family | BlackBox, student: Family, pointer: str) -> None:
     if class_weight > 0 and (teacher.scores, student.scores) == ("sigmoid", "softmax"):
         raise ConfigError(
             f"A {teacher.title} teacher scores each class by itself; that is no distribution over the classes and "

@@ -19,6 +19,7 @@ class RunSpec(BaseModel):
     dataset: Path
     work: Path
     teacher: Path | None = None
+    further_teachers: dict[str, Path] = {}
     student: Path | None = None
     silence_seconds: float
     """The process ends itself when it has heard nothing from its worker for so long."""

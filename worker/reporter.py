@@ -58,7 +58,7 @@ class Reporter:
             return False
         repository.add_metrics(session, [row for event in self._waiting for row in _curve_points(job_id, event)])
         for event in self._waiting:
-            if isinstance(event, Evaluated):
+            if isinstance(event, Evaluated) and not event.teacher:  # there is one teacher in the table and the charts
                 row = {"job_id": job_id, "role": event.role, "step": event.step, "epoch": event.epoch}
                 repository.add_evaluation(session, row | event.metrics.model_dump())
         repository.add_events(

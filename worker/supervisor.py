@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
@@ -101,22 +102,26 @@ class _Attempt:
         with Session(self.engine) as session:
             job = session.get_one(Job, self.owned.job_id)
             dataset = session.get_one(Dataset, job.dataset_id)
-            chosen = {"teacher": job.teacher_id, "student": job.student_id}
-            checkpoints = {
-                role: session.get_one(Checkpoint, checkpoint_id)
-                for role, checkpoint_id in chosen.items()
-                if checkpoint_id is not None
-            }
             return RunSpec(
                 config=RUN_CONFIG.validate_python(job.config),
                 work=self.work,
                 dataset=folder_of(dataset.path, self.storage.folder("datasets", dataset.id)),
-                silence_seconds=_SILENCE * self.settings.lease_seconds,
-                **{
-                    role: folder_of(row.path, self.storage.folder("checkpoints", row.id))
-                    for role, row in checkpoints.items()
+                teacher=self._checkpoint(session, job.teacher_id),
+                further_teachers={
+                    name: folder
+                    for name, checkpoint_id in job.further_teacher_ids.items()
+                    if (folder := self._checkpoint(session, UUID(checkpoint_id)))
                 },
+                student=self._checkpoint(session, job.student_id),
+                silence_seconds=_SILENCE * self.settings.lease_seconds,
             )
+
+    def _checkpoint(self, session: Session, checkpoint_id: UUID | None) -> Path | None:
+        """Folder of a checkpoint."""
+        if checkpoint_id is None:
+            return None
+        row = session.get_one(Checkpoint, checkpoint_id)
+        return folder_of(row.path, self.storage.folder("checkpoints", row.id))
 
     def _keep_lease(self, process: TrainingProcess) -> bool:
         """Renew the lease when it is time, and end the training well before it can expire; false if it is lost."""

@@ -10,22 +10,26 @@ from api.db import Base, HasId
 
 
 class Checkpoint(HasId, Base):
-    """A checked detector: weights, configuration and preprocessing; its files never change."""
+    """A checked detector: weights, configuration and preprocessing; or a black box. Its files never change."""
 
     __tablename__ = "checkpoints"
 
     name: Mapped[str]
-    family: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="detector")
+    """`detector`, or the kind of a black box, of which the facts of a detector are null."""
+    family: Mapped[str | None]
+    scores: Mapped[str | None]
+    """What the scores of a black box are; a family knows it itself."""
     classes: Mapped[list[Any]]
-    parameters: Mapped[int] = mapped_column(BigInteger)
-    queries: Mapped[int]
-    decoder_layers: Mapped[int]
-    width: Mapped[int]
+    parameters: Mapped[int | None] = mapped_column(BigInteger)
+    queries: Mapped[int | None]
+    decoder_layers: Mapped[int | None]
+    width: Mapped[int | None]
     image_height: Mapped[int | None]
     image_width: Mapped[int | None]
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
-    """Of model.safetensors."""
+    """Of the one file that holds the weights, the model or the detections."""
     path: Mapped[str | None]
     """Folder on the operator's machine, if it was registered by path; else the files are in the storage."""
     job_id: Mapped[UUID | None]

@@ -33,6 +33,9 @@ def create_checkpoint(
     `config.json`, `model.safetensors` and `preprocessor_config.json`. Or name a folder on the server, or a finished
     job. Only headers are read here: that the architecture is supported, the weights are a whole detector and fit
     the configuration. Pickled weights are refused, because opening one can run any code.
+
+    A folder without weights can be a black box, which teaches with boxes and scores alone: `model.onnx` with
+    `config.json` and `preprocessor_config.json`, or `detections.json`.
     """
     exactly_one(files=files, path=path, job_id=job_id)
     if path is not None:

@@ -1,6 +1,7 @@
 """What the checkpoint routes give."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,22 +10,25 @@ from detrdistill.catalog import FamilyName
 
 
 class CheckpointView(BaseModel):
-    """A detector that can teach, or that a student can start from."""
+    """A detector that can teach, or that a student can start from; or a black box that can teach."""
 
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
     name: str
-    family: FamilyName
-    classes: list[str] = Field(description="names by output index")
-    parameters: int
-    queries: int
-    decoder_layers: int
-    width: int = Field(description="channels of a query")
-    image_height: int | None = Field(description="rows of its input; null: trained on images of varying size")
+    kind: Literal["detector", "onnx", "detections"] = Field(
+        description="weights of a detector, or a teacher of which only boxes and scores are known"
+    )
+    family: FamilyName | None = Field(description="null for a black box, as all that only a detector has")
+    classes: list[str] = Field(description="names by output index; none for detections, which have the data set's ids")
+    parameters: int | None
+    queries: int | None
+    decoder_layers: int | None
+    width: int | None = Field(description="channels of a query")
+    image_height: int | None = Field(description="rows of its input; null: images of varying size, or none are read")
     image_width: int | None
     size: int = Field(description="bytes")
-    sha256: str = Field(description="of model.safetensors")
+    sha256: str = Field(description="of model.safetensors, model.onnx or detections.json")
     job_id: UUID | None = Field(description="the job whose student this is")
     created_at: datetime
 

@@ -1,9 +1,10 @@
-"""Take a checkpoint: read its headers, check that it is a detector we can load, then keep it."""
+"""Take a checkpoint: read its headers, check that it is a detector or black box we can load, then keep it."""
 
 import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from fastapi import UploadFile
@@ -15,11 +16,13 @@ from api.errors import ApiError, from_core
 from api.jobs import repository as jobs
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.checkpoints import PICKLES, WEIGHTS, inspect_checkpoint
+from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
+from detrdistill.black_boxes import BlackBox, inspect_black_box, kind_of
+from detrdistill.checkpoints import PICKLES, WEIGHTS, CheckpointCard, inspect_checkpoint
 from detrdistill.coco import find_root
 from detrdistill.errors import CheckpointError
 
-_SUFFIXES = (".safetensors", ".json", ".txt", ".md", "license", *PICKLES)
+_SUFFIXES = (".safetensors", ".onnx", ".json", ".txt", ".md", "license", *PICKLES)
 """Pickles are let through to be refused with a better reason than their name; they are never opened."""
 
 
@@ -73,26 +76,37 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
 
 
 def _describe(name: str, folder: Path, pointer: str) -> Checkpoint:
+    kind = kind_of(folder)
     try:
-        card = inspect_checkpoint(folder)
+        card = inspect_checkpoint(folder) if kind is None else inspect_black_box(folder, kind)
     except CheckpointError as error:
         raise from_core(error, pointer) from error
     height, width = card.image_size or (None, None)
-    with (folder / WEIGHTS).open("rb") as file:
+    with (folder / (WEIGHTS if kind is None else BLACK_BOX_FILES[kind])).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=name,
-        family=card.family,
         classes=list(card.classes),
-        parameters=card.parameters,
-        queries=card.queries,
-        decoder_layers=card.decoder_layers,
-        width=card.width,
         image_height=height,
         image_width=width,
         size=folder_size(folder),
         sha256=digest,
+        **_facts(card),
     )
+
+
+def _facts(card: CheckpointCard | BlackBox) -> dict[str, Any]:
+    """What only a detector has, or only a black box."""
+    if isinstance(card, BlackBox):
+        return {"kind": card.kind, "scores": card.scores}
+    return {
+        "kind": "detector",
+        "family": card.family,
+        "parameters": card.parameters,
+        "queries": card.queries,
+        "decoder_layers": card.decoder_layers,
+        "width": card.width,
+    }
 
 
 def _keep(session: Session, storage: Storage, folder: Path, checkpoint: Checkpoint) -> Checkpoint:

@@ -31,6 +31,8 @@ class Job(HasId, Base):
     """The validated configuration, every default filled in."""
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"))
     teacher_id: Mapped[UUID | None] = mapped_column(ForeignKey("checkpoints.id"))
+    further_teacher_ids: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    """Checkpoint of each further teacher, by name."""
     student_id: Mapped[UUID | None] = mapped_column(ForeignKey("checkpoints.id"))
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_hash: Mapped[str | None]

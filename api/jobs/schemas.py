@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from api.forms import PLAIN_TEXT
 from api.jobs.models import Artifact, Evaluation, Job
 from api.jobs.states import JobState
-from detrdistill.config import RunConfig
+from detrdistill.config import RunConfig, TeacherName
 from detrdistill.events import CocoMetrics, Role, RunResult, Stage
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
@@ -23,6 +23,9 @@ class JobCreate(BaseModel):
     name: Name = Field(description="for people; need not be unique", examples=["digits: nano to pico"])
     dataset_id: UUID = Field(description="data set to train and evaluate on")
     teacher_id: UUID | None = Field(default=None, description="checkpoint of the teacher; required to distil")
+    further_teacher_ids: dict[TeacherName, UUID] = Field(
+        default={}, description="checkpoint of each of `config.further_teachers`, by name"
+    )
     student_id: UUID | None = Field(
         default=None,
         description="checkpoint the student starts from; give this or `config.student`, not both",
@@ -54,6 +57,7 @@ class JobView(BaseModel):
     worker: str | None
     dataset_id: UUID
     teacher_id: UUID | None
+    further_teacher_ids: dict[str, UUID]
     student_id: UUID | None
     ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
     error: JobError | None

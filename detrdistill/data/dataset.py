@@ -14,12 +14,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import Image
+from torchvision.tv_tensors import Image, KeyPoints
 
 from detrdistill.boxes import to_cxcywh
 from detrdistill.coco import IMAGE_FORMATS, CocoSet, ImageRecord
+from detrdistill.data.detections import RecordedDetections, whole_picture
 from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
 from detrdistill.outputs import Targets
+from detrdistill.preprocessing import Preprocessing
+
+Source = Preprocessing | RecordedDetections
+"""What a detector or teacher looks at: a picture, prepared so; or what was once found on it."""
+Input = DetectorInput | RecordedDetections
+"""How that is made of a picture."""
+
+
+def input_of(source: Source) -> Input:
+    """The input that shows this source."""
+    return DetectorInput(source) if isinstance(source, Preprocessing) else source
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class Batch:
     """Pictures of one batch for each detector, and their targets."""
 
     images: tuple[Tensor, ...]
-    """One uint8 `[B, 3, H, W]` per detector input, in the order they were asked for."""
+    """One tensor per input, in the order they were asked for: uint8 pictures `[B, 3, H, W]`, or recorded detections
+    `[B, R, 6]`."""
     targets: tuple[Targets, ...]
     image_ids: tuple[int, ...]
 
@@ -38,7 +51,7 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
     An index is a pair (seed, position): the seed fixes all random choices for that picture.
     """
 
-    def __init__(self, split: CocoSet, inputs: Sequence[DetectorInput], augment: Augmentation | None):
+    def __init__(self, split: CocoSet, inputs: Sequence[Input], augment: Augmentation | None):
         self.images = split.images
         self.inputs = tuple(inputs)
         self.augment = augment
@@ -52,17 +65,22 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
         image = read_image(record)
         boxes = as_boxes(record.boxes_xyxy_px, *image.shape[-2:])
         labels_N = torch.tensor(record.labels, dtype=torch.int64)
+        corners = whole_picture(*image.shape[-2:])
         if self.augment is not None:
+            sample = {"image": image, "boxes": boxes, "labels": labels_N, "corners": corners}
             with _drawing_from(seed):
-                sample = self.augment.geometry({"image": image, "boxes": boxes, "labels": labels_N})
-            image, boxes, labels_N = sample["image"], sample["boxes"], sample["labels"]
+                sample = self.augment.geometry(sample)
+            image, boxes, labels_N, corners = (sample[part] for part in ("image", "boxes", "labels", "corners"))
         height, width = image.shape[-2:]
         scale_4 = torch.tensor([width, height, width, height], dtype=torch.float32)
         targets = Targets(labels_N, to_cxcywh(boxes.as_subclass(Tensor)) / scale_4)
-        return tuple(self._view(prepare, image, seed) for prepare in self.inputs), targets, record.id
+        views = tuple(self._view(prepare, record, image, corners, seed) for prepare in self.inputs)
+        return views, targets, record.id
 
-    def _view(self, prepare: DetectorInput, image: Image, seed: int) -> Tensor:
+    def _view(self, prepare: Input, record: ImageRecord, image: Image, corners: KeyPoints, seed: int) -> Tensor:
         """The picture as one detector gets it; the colours change alike for all."""
+        if isinstance(prepare, RecordedDetections):
+            return prepare.view(record, corners)
         pixels_CHW = prepare(image)
         if self.augment is None:
             return pixels_CHW

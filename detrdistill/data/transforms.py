@@ -45,6 +45,11 @@ class DetectorInput(nn.Module):
         mode = InterpolationMode.BICUBIC if preprocessing.bicubic else InterpolationMode.BILINEAR
         self.resize = v2.Resize((preprocessing.height, preprocessing.width), mode, antialias=True)
 
+    @property
+    def source(self) -> Preprocessing:
+        """What tells this input from others."""
+        return self.preprocessing
+
     def forward(self, image: Image) -> Tensor:
         """Resize one picture: uint8 `[3, H, W]`."""
         return self.resize(image).as_subclass(Tensor)

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.groups import attention_within_groups, unflatten
-from detrdistill.outputs import Denoising, DetectorOutput, Prediction, Queries, Targets
+from detrdistill.outputs import Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -196,22 +196,8 @@ class Detector(nn.Module, ABC):
         return replace(self._select(heads, slice(None)), queries=queries, memory=output.memory)
 
     def detections(self, output: DetectorOutput) -> tuple[Tensor, Tensor, Tensor]:
-        """The detections the family's image processor would report, without a score threshold.
-
-        Returns:
-            scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h): the best pairs of
-            query and class, best first; with softmax scores the best class of every query.
-        """
-        scores_BQC = output.probability[-1]
-        if output.scores == "softmax":
-            scores_BQ, labels_BQ = scores_BQC.max(-1)
-            return scores_BQ, labels_BQ, output.boxes_LBQ4[-1]
-        classes = scores_BQC.shape[-1]
-        keep = min(self.detections_per_image, scores_BQC[0].numel())
-        scores_BR, flat_BR = scores_BQC.flatten(1).topk(keep, dim=1)
-        query_BR = flat_BR // classes
-        boxes_BR4 = output.boxes_LBQ4[-1].gather(1, query_BR[..., None].expand(-1, -1, 4))
-        return scores_BR, flat_BR % classes, boxes_BR4
+        """The detections the family's image processor would report; see `best_detections`."""
+        return best_detections(output, self.detections_per_image)
 
     def backbone_prefixes(self) -> tuple[str, ...]:
         """Name prefixes of the backbone's parameters, which may learn at their own rate."""

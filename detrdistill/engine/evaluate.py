@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from detrdistill.boxes import to_xyxy
 from detrdistill.coco import CocoSet
-from detrdistill.data.dataset import Batch
-from detrdistill.data.transforms import DetectorInput
+from detrdistill.data.dataset import Batch, Input
 from detrdistill.events import CocoMetrics
 
 Detect = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Normalised pixels `[B, 3, H, W]` to scores `[B, R]`, class indices `[B, R]` and boxes `[B, R, 4]` (cx, cy, w, h)."""
+"""Normalised pixels `[B, 3, H, W]`, or what else an input shows, to scores `[B, R]`, class indices `[B, R]` and boxes
+`[B, R, 4]` (cx, cy, w, h)."""
 
 
 class CocoEvaluator:
@@ -61,9 +61,7 @@ class CocoEvaluator:
             },
         )
 
-    def run(
-        self, detect: Detect, prepare: DetectorInput, batches: Iterator[Batch], device: torch.device
-    ) -> CocoMetrics:
+    def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> CocoMetrics:
         """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`."""
         found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():

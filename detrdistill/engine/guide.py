@@ -1,15 +1,17 @@
 """A teacher with its methods: which of them are at work in a step, and how much each counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, assert_never
+from typing import Literal, TypeVar, assert_never
 
 from detrdistill.engine.gradient_share import updated_weight
-from detrdistill.engine.teacher import Teacher
+from detrdistill.engine.teacher import AnyTeacher
 from detrdistill.methods.method import Method
 from detrdistill.weighting import GradientShare, Schedule
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,17 @@ class Guide:
     Args:
         teacher: gives the signals.
         lessons: its methods.
+        name: tells its terms from those of other teachers; empty for the first.
     """
 
-    def __init__(self, teacher: Teacher, lessons: Sequence[Lesson]):
+    def __init__(self, teacher: AnyTeacher, lessons: Sequence[Lesson], name: str = ""):
         self.teacher = teacher
         self.lessons = tuple(lessons)
+        self.name = name
+
+    def named(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Values by term, under names that no other teacher's terms have."""
+        return {f"{self.name}.{term}" if self.name else term: value for term, value in values.items()}
 
     def at_work(self, moment: Moment) -> list[Lesson]:
         """The lessons of a step."""

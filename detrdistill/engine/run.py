@@ -6,7 +6,7 @@ from detrdistill.config import DistillConfig, TrainConfig
 from detrdistill.engine.guide import Guide
 from detrdistill.engine.session import Paths, Session, Trained
 from detrdistill.engine.train import Best, Report
-from detrdistill.events import ModelReport, Role, RunFinished, RunResult, StageChanged
+from detrdistill.events import ModelReport, RunFinished, RunResult, StageChanged
 
 
 def run(
@@ -29,16 +29,16 @@ def run(
     session = Session(config, paths, report, should_stop)
     report(StageChanged(stage="prepare"))
     student = session.new_student()
-    rows: dict[Role, ModelReport] = {}
     guides: list[Guide] = []
-    if isinstance(config, DistillConfig):
-        if config.teacher.source == "ema":
-            guides.append(session.build_guide(config, session.own_average(student), student))
+    teachers: dict[str, ModelReport] = {}
+    for name, wanted in config.guides.items() if isinstance(config, DistillConfig) else ():
+        if wanted.teacher.source == "ema":
+            guides.append(session.build_guide(name, session.own_average(name, student), student))
         else:
-            teacher, coverage = session.load_teacher()
-            guides.append(session.build_guide(config, teacher, student))
+            teacher, coverage = session.load_teacher(name)
+            guides.append(session.build_guide(name, teacher, student))
             report(StageChanged(stage="teacher_gate"))
-            rows["teacher"] = session.pass_gate(config, teacher, coverage)
+            teachers[name] = session.pass_gate(name, teacher, coverage)
 
     report(StageChanged(stage="train_student"))
     best: dict[Trained, Best] = {"student": session.train("student", student, guides)}
@@ -47,8 +47,7 @@ def run(
         best["control"] = session.train("control", session.new_student(), [])
 
     report(StageChanged(stage="export"))
-    for role, found in best.items():
-        rows[role] = session.verify(role, found)
-    result = session.finish(rows)
+    rows: dict[Trained, ModelReport] = {role: session.verify(role, found) for role, found in best.items()}
+    result = session.finish(rows, teachers)
     report(RunFinished(result=result))
     return result

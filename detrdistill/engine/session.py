@@ -5,7 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,28 +15,32 @@ import torchvision
 import transformers
 
 from detrdistill import __version__
+from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import class_map, inspect_checkpoint
 from detrdistill.coco import find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
-from detrdistill.data.dataset import DetectionDataset, EpochSampler, evaluation_batches
-from detrdistill.data.transforms import DetectorInput, augmentation
+from detrdistill.data.dataset import DetectionDataset, EpochSampler, Source, evaluation_batches, input_of
+from detrdistill.data.detections import RecordedDetections
+from detrdistill.data.transforms import augmentation
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
+from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
 from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
-from detrdistill.engine.teacher import Teacher, check_teacher
+from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
@@ -51,7 +55,9 @@ class Paths:
     work: Path
     """Resumable state, and the exported folders `student` and `control`."""
     teacher: Path | None = None
-    """Checkpoint folder of the teacher; required to distil."""
+    """Checkpoint folder of the teacher, or a black box (see `detrdistill.black_boxes`); required to distil."""
+    further_teachers: Mapping[str, Path] = field(default_factory=dict)
+    """The same for each of `DistillConfig.further_teachers`, by name."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
 
@@ -70,8 +76,10 @@ class Session:
         self.paths = paths
         self.report = report
         self.should_stop = should_stop
+        _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sets = read_splits(find_root(paths.dataset))
+        self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
         self.workers = _loader_workers(config.data.workers)
@@ -110,49 +118,74 @@ class Session:
         student, decay = student.to(self.device), self.config.training.ema_decay
         return Learner(student, None if decay is None else moving_average(student, decay))
 
-    def own_average(self, student: Learner) -> Teacher:
+    def own_average(self, name: str, student: Learner) -> Teacher:
         """The moving average of the student, as its teacher."""
-        if self.paths.teacher is not None:
+        folder, pointer = self._teacher_folder(name)
+        if folder is not None:
             raise ConfigError(
                 "The moving average of the student teaches; there is no place for a checkpoint.",
                 hint='Leave the teacher out, or set teacher.source to "checkpoint".',
-                pointer="/teacher",
+                pointer=pointer,
             )
         return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
 
-    def load_teacher(self) -> tuple[Teacher, Coverage]:
-        """The teacher, with its classes in the order of the data set."""
-        if self.paths.teacher is None:
-            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer="/teacher")
+    def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
+        """A teacher, with its classes in the order of the data set; a black box has no coverage."""
+        folder, pointer = self._teacher_folder(name)
+        if folder is None:
+            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
+        if (kind := kind_of(folder)) is not None:
+            return self._black_box(folder, kind), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
-        detector, coverage = load_detector(self.paths.teacher, fallback_size=size)
-        self._report_coverage("teacher", coverage)
+        detector, coverage = load_detector(folder, fallback_size=size)
+        self._report_coverage("teacher", coverage, name)
         return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
 
-    def build_guide(self, config: DistillConfig, teacher: Teacher, student: Learner) -> Guide:
-        """The teacher with the configured methods, on the run's device.
+    def _teacher_folder(self, name: str) -> tuple[Path | None, str]:
+        """Folder of a teacher, and where it is declared."""
+        if name:
+            return self.paths.further_teachers.get(name), f"/further_teachers/{name}"
+        return self.paths.teacher, "/teacher"
+
+    def _black_box(self, folder: Path, kind: Kind) -> BlackBoxTeacher:
+        card, classes = inspect_black_box(folder, kind), self.train_set.classes
+        if kind == "detections":
+            return RecordedTeacher(card, RecordedDetections(read_detections(folder, self.sets)), len(classes))
+        size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
+        return OnnxTeacher(folder, card, Preprocessing.read(folder, size), class_map(card.classes, classes))
+
+    def build_guide(self, name: str, teacher: AnyTeacher, student: Learner) -> Guide:
+        """A teacher with its configured methods, on the run's device.
 
         Raises:
             ConfigError: a method is not defined between these two detectors.
         """
-        check_pair(config, teacher.detector.family, student.detector.family)
+        config = self._distillation
+        check_pair(config, teacher.identity, student.detector.family, name=name)
+        wanted = config.guides[name].methods
         methods = build_methods(
-            config.methods,
-            shape_of(teacher.detector),
+            wanted,
+            teacher.shape,
             shape_of(student.detector),
             build_criterion(config.criterion, student.detector),
             config.training.seed,
         )
         lessons = [
             Lesson(method.to(self.device), chosen.schedule, chosen.gradient_share)
-            for method, chosen in zip(methods, config.methods, strict=True)
+            for method, chosen in zip(methods, wanted, strict=True)
         ]
-        return Guide(teacher, lessons)
+        return Guide(teacher, lessons, name)
 
-    def _report_coverage(self, role: Role, coverage: Coverage) -> None:
+    @property
+    def _distillation(self) -> DistillConfig:
+        assert isinstance(self.config, DistillConfig), "only a distillation has teachers"
+        return self.config
+
+    def _report_coverage(self, role: Role, coverage: Coverage, teacher: str = "") -> None:
         self.report(
             WeightsLoaded(
                 role=role,
+                teacher=teacher,
                 loaded=coverage.loaded,
                 total=coverage.total,
                 missing=coverage.missing,
@@ -162,31 +195,34 @@ class Session:
 
     # ---- stages
 
-    def pass_gate(self, config: DistillConfig, teacher: Teacher, coverage: Coverage) -> ModelReport:
-        """Evaluate the teacher on the validation set; once per run, whatever the number of attempts."""
-        cache = self.paths.work / "state" / "teacher.json"
+    def pass_gate(self, name: str, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
+        """Evaluate a teacher on the validation set; once per run, whatever the number of attempts."""
+        config = self._distillation
+        cache = self.paths.work / "state" / (f"teacher-{name}.json" if name else "teacher.json")
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            detector = teacher.detector
-            metrics = self._evaluate(teacher.detect, detector)
-            self.report(Evaluated(role="teacher", step=0, epoch=0.0, metrics=metrics))
-            pixels = torch.zeros(1, 3, detector.preprocessing.height, detector.preprocessing.width, device=self.device)
-            row = ModelReport(
-                metrics=metrics,
-                parameters=parameter_count(detector),
-                milliseconds_per_image=milliseconds_per_image(detector.model, pixels),
-                best_epoch=None,
-            )
+            metrics = self._evaluate(teacher.detect, teacher.source)
+            self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
+            row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
+            if isinstance(teacher, Teacher):
+                row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
-        check_teacher(row.metrics, config.teacher.min_ap, coverage)
+        pointer = f"{config.pointer(name)}/teacher/min_ap"
+        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer)
         return row
+
+    def _cost(self, detector: Detector) -> dict[str, float]:
+        size = detector.preprocessing
+        pixels_BCHW = torch.zeros(1, 3, size.height, size.width, device=self.device)
+        milliseconds = milliseconds_per_image(detector.model, pixels_BCHW)
+        return {"parameters": parameter_count(detector), "milliseconds_per_image": milliseconds}
 
     def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config, student = self.config, learner.detector
-        wanted = [student.preprocessing, *(guide.teacher.detector.preprocessing for guide in guides)]
-        inputs = [DetectorInput(preprocessing) for preprocessing in dict.fromkeys(wanted)]
+        wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
+        inputs = [input_of(source) for source in dict.fromkeys(wanted)]
         random_changes = augmentation(
             horizontal_flip=config.data.horizontal_flip,
             photometric=config.data.photometric,
@@ -207,7 +243,7 @@ class Session:
             training=config.training,
             every_epochs=config.evaluation.every_epochs,
             workers=self.workers,
-            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector),
+            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector.preprocessing),
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
@@ -230,12 +266,13 @@ class Session:
             best_epoch=best.epoch,
         )
 
-    def finish(self, rows: Mapping[Role, ModelReport]) -> RunResult:
-        """Put the rows together and write the model card."""
+    def finish(self, rows: Mapping[Trained, ModelReport], teachers: Mapping[str, ModelReport]) -> RunResult:
+        """Put the rows together and write the model card; teachers are by name."""
         student, control = rows["student"], rows.get("control")
         result = RunResult(
             student=student,
-            teacher=rows.get("teacher"),
+            teacher=teachers.get(""),
+            further_teachers={name: row for name, row in teachers.items() if name},
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
             device=_device_name(self.device),
@@ -252,7 +289,7 @@ class Session:
             family=detector.info,
             classes=detector.classes,
             report=student,
-            teacher=result.teacher,
+            teachers=teachers,
             control=control,
             validation_images=len(self.val_set.images),
             config=self.config.model_dump(mode="json"),
@@ -263,8 +300,8 @@ class Session:
 
     # ---- parts of the stages
 
-    def _evaluate(self, detect: Detect, detector: Detector) -> CocoMetrics:
-        prepare = DetectorInput(detector.preprocessing)
+    def _evaluate(self, detect: Detect, source: Source) -> CocoMetrics:
+        prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
         return self.evaluator.run(detect, prepare, batches, self.device)
@@ -272,6 +309,17 @@ class Session:
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
+
+
+def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
+    named = config.further_teachers if isinstance(config, DistillConfig) else {}
+    for name in paths.further_teachers:
+        if name not in named:
+            raise ConfigError(
+                f"The configuration has no further teacher {name!r}.",
+                hint=f"Names there are: {', '.join(named) or 'none'}.",
+                pointer=f"/further_teachers/{name}",
+            )
 
 
 def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detrdistill.data.dataset import Batch
-from detrdistill.data.transforms import DetectorInput
+from detrdistill.data.dataset import Batch, Input, Source
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.gradient_share import Part
 from detrdistill.engine.guide import Guide, Lesson, Moment
@@ -16,7 +15,6 @@ from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import Asked, GroupMode, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
-from detrdistill.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class LossStep:
         detector: the student (or control), in training mode.
         criterion: detection loss.
         guides: teachers with their methods; empty for plain training.
-        inputs: preprocessing of the pictures in a batch: the student's, then those of teachers that take others.
+        inputs: what a batch shows of its pictures: the student's input, then those of teachers that take others.
         autocast: number type of the forward passes; None: float32.
         device: where it runs.
     """
@@ -62,7 +60,7 @@ class LossStep:
         detector: Detector,
         criterion: SetCriterion,
         guides: Sequence[Guide],
-        inputs: Sequence[DetectorInput],
+        inputs: Sequence[Input],
         autocast: torch.dtype | None,
         device: torch.device,
     ):
@@ -86,22 +84,22 @@ class LossStep:
         """
         moment = moment or Moment()
         targets = [target.to(self.device) for target in batch.targets]
-        pixels = {
-            prepare.preprocessing: prepare.normalise(image.to(self.device, non_blocking=True))
+        views: dict[Source, Tensor] = {
+            prepare.source: prepare.normalise(image.to(self.device, non_blocking=True))
             for prepare, image in zip(self.inputs, batch.images, strict=True)
         }
         with self._precision():
-            requests = self._requests(pixels, moment)
-            own_pixels_BCHW = pixels[self.detector.preprocessing]
+            requests = self._requests(views, moment)
+            own_pixels_BCHW = views[self.detector.preprocessing]
             student, groups = self._student(own_pixels_BCHW, targets, [request.asked for request in requests])
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
         measured: dict[Lesson, Part] = {}
         for request, answered in zip(requests, groups, strict=True):
-            lesson = request.lesson
-            own = lesson.method(signals[request.guide].given(answered, request.answer))
-            weights |= lesson.weights(moment)
+            guide, lesson = request.guide, request.lesson
+            own = guide.named(lesson.method(signals[guide].given(answered, request.answer)))
+            weights |= guide.named(lesson.weights(moment))
             terms |= own
             if lesson.is_measured(moment):
                 factor = lesson.factor(moment)
@@ -120,14 +118,14 @@ class LossStep:
             measured,
         )
 
-    def _requests(self, pixels: Mapping[Preprocessing, Tensor], moment: Moment) -> list[_Request]:
+    def _requests(self, views: Mapping[Source, Tensor], moment: Moment) -> list[_Request]:
         """Run the teachers of the lessons at work, and collect what these want to know of the student."""
         requests: list[_Request] = []
         for guide in self.guides:
             teacher, lessons = guide.teacher, guide.at_work(moment)
             if not lessons:
                 continue
-            taught = teacher(pixels[teacher.detector.preprocessing])
+            taught = teacher(views[teacher.source])
             for lesson in lessons:
                 queries = lesson.method.teacher_queries(taught)
                 answer = None if queries is None else teacher.decode(taught, queries)

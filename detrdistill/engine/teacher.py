@@ -5,11 +5,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from detrdistill.catalog import FamilyName
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage
+from detrdistill.engine.black_box import BlackBoxTeacher
+from detrdistill.engine.components import shape_of
 from detrdistill.errors import TeacherRejected
 from detrdistill.events import CocoMetrics
+from detrdistill.methods.method import DetectorShape
 from detrdistill.outputs import DetectorOutput, Queries
+from detrdistill.preprocessing import Preprocessing
 
 
 class Teacher:
@@ -26,6 +31,21 @@ class Teacher:
     def __init__(self, detector: Detector, class_map: tuple[int, ...]):
         self.detector = detector.eval().requires_grad_(False)
         self.class_map = class_map
+
+    @property
+    def source(self) -> Preprocessing:
+        """What it looks at."""
+        return self.detector.preprocessing
+
+    @property
+    def identity(self) -> FamilyName:
+        """What pairing needs to know."""
+        return self.detector.family
+
+    @property
+    def shape(self) -> DetectorShape:
+        """What methods need to know of it."""
+        return shape_of(self.detector)
 
     @torch.no_grad()
     def __call__(self, pixels_BCHW: Tensor) -> DetectorOutput:
@@ -48,15 +68,25 @@ class Teacher:
         return replace(output, logits_LBQC=output.logits_LBQC[..., [*self.class_map, *background]])
 
 
-def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage) -> None:
-    """Refuse a teacher that does not detect on this data.
+AnyTeacher = Teacher | BlackBoxTeacher
+"""A detector, or what only gives boxes and scores."""
+
+
+def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str) -> None:
+    """Refuse a teacher that does not detect on this data; a black box has no coverage.
 
     Raises:
         TeacherRejected: with the measured AP and the likely cause.
     """
     if metrics.ap >= min_ap:
         return
-    if coverage.missing:
+    if coverage is None:
+        cause = (
+            "Check that its classes and boxes are those of this data set: image and category ids of detections, or "
+            "class names, scores and preprocessing of an ONNX model. If the number is right for this data, lower "
+            "teacher.min_ap."
+        )
+    elif coverage.missing:
         cause = (
             "Its weights are incomplete: the missing tensors stay at random values. Give a checkpoint of exactly "
             "this architecture, or fine-tune this one with a train job first."
@@ -68,7 +98,7 @@ def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage) -> No
         )
     raise TeacherRejected(
         f"The teacher scores AP {metrics.ap:.4f} (AP50 {metrics.ap50:.4f}) on the validation set, below the floor "
-        f"of {min_ap}. {coverage}",
+        f"of {min_ap}.{'' if coverage is None else f' {coverage}'}",
         hint=cause,
-        pointer="/config/teacher/min_ap",
+        pointer=pointer,
     )

@@ -164,9 +164,12 @@ class MatchedLogits(Method):
     @torch.no_grad()
     def _selected(self, signals: Signals, score_LBT: Tensor, teacher_boxes_LBT4: Tensor) -> Tensor | None:
         """Teacher queries to distil: bool `[L, B, T]`, or None for all. Each condition narrows the choice."""
-        if self.selection == "all" and self.top_queries is None and self.score_floor == 0:
+        found_BT = signals.teacher.found_BQ
+        if self.selection == "all" and self.top_queries is None and self.score_floor == 0 and found_BT is None:
             return None
         selected_LBT = score_LBT >= self.score_floor
+        if found_BT is not None:
+            selected_LBT &= found_BT
         if self.top_queries is not None:
             best_LBK = score_LBT.topk(min(self.top_queries, score_LBT.shape[-1])).indices
             selected_LBT &= torch.zeros_like(selected_LBT).scatter(-1, best_LBK, value=True)

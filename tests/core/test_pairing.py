@@ -2,6 +2,7 @@
 
 import pytest
 
+from detrdistill.black_boxes import BlackBox
 from detrdistill.config import RUN_CONFIG, DistillConfig
 from detrdistill.errors import ConfigError
 from detrdistill.pairing import check_pair
@@ -50,6 +51,33 @@ def test_levels_of_no_common_stride_are_refused():
     with pytest.raises(ConfigError, match="no level is shared") as caught:
         check_pair(distill([ALL[1]]), "yolos", "conditional-detr")
     assert caught.value.pointer == "/config/methods/0/source"
+
+
+ONNX, RECORDED = BlackBox("onnx", "softmax"), BlackBox("detections")
+
+
+@pytest.mark.parametrize("teacher", [ONNX, RECORDED])
+@pytest.mark.parametrize(
+    "kind", ["target_features", "query_prior", "distillation_points", "feature_maps", "foreground_memory"]
+)
+def test_a_black_box_teaches_boxes_and_scores_alone(teacher: BlackBox, kind: str):
+    check_pair(distill([ALL[0]]), teacher, "rt-detr")
+    with pytest.raises(ConfigError, match=f"{kind} needs features or queries") as caught:
+        check_pair(distill([ALL[0], {"kind": kind}]), teacher, "rt-detr")
+    assert caught.value.pointer == "/config/methods/1"
+
+
+def test_a_black_box_has_no_embeddings():
+    with pytest.raises(ConfigError, match="no embeddings") as caught:
+        check_pair(distill([{"kind": "matched_logits"}]), RECORDED, "rt-detr")
+    assert caught.value.pointer == "/config/methods/0/contrastive_weight"
+
+
+def test_recorded_scores_are_no_distribution_for_a_softmax_student():
+    check_pair(distill([ALL[0]]), ONNX, "detr")
+    with pytest.raises(ConfigError, match="no distribution") as caught:
+        check_pair(distill([ALL[0]]), RECORDED, "detr")
+    assert caught.value.pointer == "/config/methods/0/class_weight"
 
 
 @pytest.mark.parametrize(("student", "loss"), [("detr", "focal"), ("rt-detr", "cross_entropy")])

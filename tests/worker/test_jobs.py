@@ -12,6 +12,7 @@ from transformers import AutoModelForObjectDetection
 from detrdistill.coco import read_split
 from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.verify import evaluate_folder
+from tests.support.black_boxes import perfect_detections, write_detections
 from tests.support.client import Client
 from tests.support.servers import RunningService
 
@@ -69,6 +70,24 @@ def test_a_weak_teacher_fails_the_job_before_any_step(service: RunningService, c
     assert job["error"]["hint"]
     assert client.steps(job["id"]) == []
     assert "log.txt" in [file["name"] for file in client.get(f"/jobs/{job['id']}/artifacts")["data"]]
+
+
+def test_a_job_learns_from_a_checkpoint_and_a_black_box(
+    service: RunningService, client: Client, short_job: dict, rectangles: Path, tmp_path: Path
+):
+    service.start_worker()
+    (tmp_path / "seen").mkdir()
+    folder = write_detections(tmp_path / "seen", perfect_detections(rectangles))
+    recorded = client.upload("checkpoints", "seen", folder)
+    method = {"kind": "matched_logits", "variant": "recommended"}
+    further = {"seen": {"teacher": {"min_ap": 0.99}, "methods": [method]}}
+    short_job["config"] |= {"control": False, "methods": [method], "further_teachers": further}
+    job = client.wait_for_end(client.submit(**short_job, further_teacher_ids={"seen": recorded}))
+    assert job["state"] == "succeeded", job["error"]
+    assert job["result"]["further_teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)
+    assert job["ap"]["teacher"] == job["result"]["teacher"]["metrics"]["ap"] < 0.9
+    names = {curve["name"] for curve in client.get(f"/jobs/{job['id']}/metrics")["series"]}
+    assert {"matched_logits.l1", "seen.matched_logits.l1"} <= names
 
 
 def test_the_stock_class_is_wrong_for_published_weights_and_the_gate_says_so(

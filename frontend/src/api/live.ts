@@ -58,7 +58,8 @@ export function useLiveJob(id: string, job: JobDetail | undefined): { state: Liv
         const { progress, eta_seconds } = step;
         cache.setQueryData<JobDetail>(["job", id], (old) => old && { ...old, progress, eta_seconds });
         cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && withStep(old, step));
-      } else if (kind === "evaluated") {
+      } else if (kind === "evaluated" && !data.teacher) {
+        // further teachers have names, and their place in the log and the result
         const row = { ...(data.metrics as object), ...data } as EvaluationView;
         cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && withEvaluation(old, row));
         cache.setQueryData<JobDetail>(

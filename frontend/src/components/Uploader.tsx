@@ -15,8 +15,8 @@ const KINDS = {
   },
   checkpoints: {
     title: "Upload a checkpoint",
-    hint: "The folder of save_pretrained: one zip, or config.json, model.safetensors and preprocessor_config.json.",
-    accept: ".zip,.json,.safetensors",
+    hint: "The folder of save_pretrained: one zip, or config.json, model.safetensors and preprocessor_config.json. To teach with boxes and scores alone: model.onnx with the two, or detections.json.",
+    accept: ".zip,.json,.safetensors,.onnx",
     multiple: true,
   },
 } as const;
@@ -38,7 +38,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
   const choose = (chosen: File[]) => {
     setFiles(chosen);
     setProblem(null);
-    if (name === "" && chosen[0]) setName(chosen[0].name.replace(/\.(zip|json|safetensors)$/, ""));
+    if (name === "" && chosen[0]) setName(chosen[0].name.replace(/\.(zip|json|safetensors|onnx)$/, ""));
   };
 
   const send = async (event: FormEvent) => {

@@ -24,7 +24,8 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }
 
-export function formatCount(count: number): string {
+export function formatCount(count: number | null): string {
+  if (count === null) return "–";
   if (count >= 1e6) return `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 2)} M`;
   if (count >= 1e4) return `${Math.round(count / 1e3)} k`;
   return count.toLocaleString("en");

@@ -26,6 +26,7 @@ export function Curves({ job }: { job: JobDetail }) {
   const ap = useMemo(() => (metrics ? apCurves(metrics) : []), [metrics]);
   const total = useMemo(() => lossCurves(metrics, (curve) => curve.name === "total"), [metrics]);
   const lr = useMemo(() => lossCurves(metrics, (curve) => curve.name === "lr"), [metrics]);
+  const further = job.config.kind === "distill" ? Object.keys(job.config.further_teachers ?? {}) : [];
   if (!metrics || metrics.series.length + metrics.evaluations.length === 0) return null;
   return (
     <div className="grid gap-5 lg:grid-cols-2 lg:[&>:last-child:nth-child(odd)]:col-span-2">
@@ -41,6 +42,9 @@ export function Curves({ job }: { job: JobDetail }) {
       )}
       {GROUPS.map(([prefix, title]) => (
         <LossGroup key={prefix} metrics={metrics} prefix={prefix} title={title} />
+      ))}
+      {further.map((name) => (
+        <LossGroup key={name} metrics={metrics} prefix={name} title={`Teacher ${name}`} />
       ))}
       {lr.length > 0 && (
         <Card title="Learning rate">

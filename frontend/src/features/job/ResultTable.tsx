@@ -4,10 +4,18 @@ import { formatAp, formatCount } from "@/lib/format";
 
 const ROLES = ["teacher", "student", "control"] as const;
 
+interface Row {
+  role: (typeof ROLES)[number];
+  name: string;
+  report: ModelReport;
+}
+
 export function ResultTable({ result }: { result: RunResult }) {
-  const rows = ROLES.map((role) => [role, result[role]] as const).filter(
-    (row): row is readonly [(typeof ROLES)[number], ModelReport] => row[1] !== null && row[1] !== undefined,
-  );
+  const further = Object.entries(result.further_teachers ?? {});
+  const rows = ROLES.flatMap((role): Row[] => [
+    ...(result[role] ? [{ role, name: role, report: result[role] }] : []),
+    ...(role === "teacher" ? further.map(([name, report]) => ({ role, name: `teacher ${name}`, report })) : []),
+  ]);
   const head = ["AP", "AP50", "AP75", "small", "medium", "large", "parameters", "ms per image"];
   return (
     <Card
@@ -27,10 +35,10 @@ export function ResultTable({ result }: { result: RunResult }) {
             </tr>
           </thead>
           <tbody>
-            {rows.map(([role, row]) => (
-              <tr key={role}>
+            {rows.map(({ role, name, report: row }) => (
+              <tr key={name}>
                 <td className="py-1 text-left whitespace-nowrap">
-                  <Dot role={role} /> {role}
+                  <Dot role={role} /> {name}
                 </td>
                 <td className="px-3 font-semibold">{formatAp(row.metrics.ap)}</td>
                 <td className="px-3">{formatAp(row.metrics.ap50)}</td>
@@ -39,7 +47,7 @@ export function ResultTable({ result }: { result: RunResult }) {
                 <td className="px-3">{formatAp(row.metrics.ap_medium)}</td>
                 <td className="px-3">{formatAp(row.metrics.ap_large)}</td>
                 <td className="px-3">{formatCount(row.parameters)}</td>
-                <td className="px-3">{row.milliseconds_per_image.toFixed(1)}</td>
+                <td className="px-3">{row.milliseconds_per_image?.toFixed(1) ?? "–"}</td>
               </tr>
             ))}
           </tbody>

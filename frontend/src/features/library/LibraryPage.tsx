@@ -2,6 +2,7 @@ import type { CheckpointView, DatasetView } from "@/api/client";
 import { useCheckpoints, useDatasets } from "@/api/queries";
 import { Card, Notice } from "@/components/basics";
 import { Uploader } from "@/components/Uploader";
+import { describe } from "@/lib/checkpoint";
 import { formatAge, formatBytes, formatCount } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
@@ -60,10 +61,11 @@ function CheckpointRow({ checkpoint }: { checkpoint: CheckpointView }) {
         {checkpoint.name} <span className="text-xs font-normal text-faint">{formatAge(checkpoint.created_at, now)}</span>
       </p>
       <p className="text-sm text-soft">
-        {checkpoint.family}, {formatCount(checkpoint.parameters)} parameters, {checkpoint.queries} queries,{" "}
-        {checkpoint.decoder_layers} decoder layers{height && width ? `, ${width}×${height} px` : ""}
+        {describe(checkpoint)}
+        {checkpoint.kind === "detector" && ` parameters, ${checkpoint.queries} queries, ${checkpoint.decoder_layers} decoder layers`}
+        {height && width ? `, ${width}×${height} px` : ""}
       </p>
-      <Classes names={checkpoint.classes} />
+      {checkpoint.classes.length > 0 && <Classes names={checkpoint.classes} />}
     </li>
   );
 }

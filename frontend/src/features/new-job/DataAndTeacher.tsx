@@ -7,6 +7,7 @@ import { SelectField } from "@/components/Field";
 import { Uploader } from "@/components/Uploader";
 import type { Draft } from "@/features/new-job/draft";
 import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+import { describe } from "@/lib/checkpoint";
 import { formatCount } from "@/lib/format";
 
 export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
@@ -14,6 +15,11 @@ export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; cha
   const checkpoints = useCheckpoints().data?.data ?? [];
   const [uploading, setUploading] = useState<"datasets" | "checkpoints" | null>(null);
   const distil = draft.kind === "distill";
+  const offered = checkpoints.map((checkpoint) => (
+    <option key={checkpoint.id} value={checkpoint.id}>
+      {checkpoint.name} ({describe(checkpoint)})
+    </option>
+  ));
   return (
     <Card title={distil ? "Data and teacher" : "Data"}>
       <div className={`grid gap-4 ${distil ? "md:grid-cols-2" : ""}`}>
@@ -42,11 +48,17 @@ export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; cha
               problem={problemAt("/teacher_id")}
             >
               <option value="">choose…</option>
-              {checkpoints.map((checkpoint) => (
-                <option key={checkpoint.id} value={checkpoint.id}>
-                  {checkpoint.name} ({checkpoint.family}, {formatCount(checkpoint.parameters)})
-                </option>
-              ))}
+              {offered}
+            </SelectField>
+            <SelectField
+              label="Second teacher"
+              value={draft.secondTeacherId}
+              onChange={(event) => change({ secondTeacherId: event.target.value })}
+              hint="Adds its matched logits, in the recommended variant."
+              problem={problemAt("/further_teacher_ids/second")}
+            >
+              <option value="">none</option>
+              {offered}
             </SelectField>
             <Button onClick={() => setUploading(uploading === "checkpoints" ? null : "checkpoints")}>Upload a checkpoint</Button>
           </div>

@@ -3,7 +3,7 @@ import { Card } from "@/components/basics";
 import { Choice, SelectField } from "@/components/Field";
 import type { Draft } from "@/features/new-job/draft";
 import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
-import { formatCount } from "@/lib/format";
+import { describe } from "@/lib/checkpoint";
 
 const SOURCES = [
   ["catalog", "New, from the catalog"],
@@ -62,9 +62,9 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
           problem={problemAt("/student_id", "/config/student")}
         >
           <option value="">choose…</option>
-          {checkpoints.map((checkpoint) => (
+          {checkpoints.filter(({ kind }) => kind === "detector").map((checkpoint) => (
             <option key={checkpoint.id} value={checkpoint.id}>
-              {checkpoint.name} ({checkpoint.family}, {formatCount(checkpoint.parameters)})
+              {checkpoint.name} ({describe(checkpoint)})
             </option>
           ))}
         </SelectField>

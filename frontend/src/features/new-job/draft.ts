@@ -73,6 +73,8 @@ export interface Draft {
   name: string;
   datasetId: string;
   teacherId: string;
+  /** Empty: one teacher. It teaches matched logits, which every kind of teacher can; more is to be had as JSON. */
+  secondTeacherId: string;
   studentFrom: "catalog" | "checkpoint";
   family: string;
   size: string;
@@ -114,6 +116,7 @@ export const EMPTY: Draft = {
   name: "",
   datasetId: "",
   teacherId: "",
+  secondTeacherId: "",
   studentFrom: "catalog",
   family: "rt-detr-v2",
   size: "r18",
@@ -149,6 +152,13 @@ export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partia
   };
 }
 
+const SECOND = "second";
+
+const secondTeacher = (draft: Draft) => ({
+  teacher: { min_ap: Number(draft.minAp) },
+  methods: [{ kind: "matched_logits", variant: "recommended" }],
+});
+
 /** The configuration of a draft; what the form does not ask for is left to the recipe or the server's defaults. */
 export function toConfig(draft: Draft): Config {
   const shared = {
@@ -177,6 +187,7 @@ export function toConfig(draft: Draft): Config {
     ...shared,
     teacher: { min_ap: Number(draft.minAp) },
     methods,
+    ...(draft.secondTeacherId === "" ? {} : { further_teachers: { [SECOND]: secondTeacher(draft) } }),
     control: draft.control,
   } as DistillConfig;
 }
@@ -186,6 +197,9 @@ export function toRequest(draft: Draft, config: Config): JobCreate {
     name: draft.name,
     dataset_id: draft.datasetId,
     ...(config.kind === "distill" ? { teacher_id: draft.teacherId || null } : {}),
+    ...(config.kind === "distill" && draft.secondTeacherId !== ""
+      ? { further_teacher_ids: { [SECOND]: draft.secondTeacherId } }
+      : {}),
     ...(draft.studentFrom === "checkpoint" ? { student_id: draft.studentId || null } : {}),
     config,
   };

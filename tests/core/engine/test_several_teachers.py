@@ -1,0 +1,169 @@
+"""Two teachers of one student: their losses add up, each passes its own gate, schedules hand over."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from detrdistill.__main__ import main
+from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.detectors.build import build_detector
+from detrdistill.engine.guide import Guide
+from detrdistill.engine.run import run
+from detrdistill.engine.session import Paths
+from detrdistill.engine.step import LossStep
+from detrdistill.errors import ConfigError, TeacherRejected
+from detrdistill.events import Evaluated
+from detrdistill.export import export_folder
+from tests.core.engine.test_run import (
+    DATA,
+    STUDENT,
+    TRAINING,
+    Recorder,
+    StepLogged,
+    assert_equal_weights,
+    run_in_two_parts,
+    weights_of,
+)
+from tests.core.engine.test_step import BATCH, step_of
+from tests.support.black_boxes import perfect_detections, write_detections
+from tests.support.factories import tiny_detector
+
+RECOMMENDED = {"kind": "matched_logits", "variant": "recommended"}
+
+
+def config_of(further: dict, **changes: object) -> DistillConfig:
+    base = {"kind": "distill", "student": STUDENT, "data": DATA, "training": TRAINING, "methods": [RECOMMENDED]}
+    base |= {"teacher": {"min_ap": 0}, "further_teachers": further}
+    config = RUN_CONFIG.validate_python(base | changes)
+    assert isinstance(config, DistillConfig)
+    return config
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Never trained."""
+    folder = tmp_path_factory.mktemp("detector")
+    architecture = Architecture(family="rt-detr-v2", size="pico", queries=12)
+    export_folder(build_detector(architecture, ["red", "green"], 64, seed=7), folder, (3, 8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ground truth as detections."""
+    return write_detections(tmp_path_factory.mktemp("recorded"), perfect_detections(rectangles))
+
+
+def test_the_losses_of_two_teachers_add_up():
+    """One step with both against one with each: the detection loss is there once, the rest is the sum."""
+    config = config_of({}, methods=[RECOMMENDED, {"kind": "query_prior", "group": "second_decoder_pass"}])
+
+    def steps() -> list[LossStep]:
+        student = tiny_detector("rt-detr-v2", queries=8)
+        steps = [step_of(student, tiny_detector("rt-detr", queries=12, seed=seed), config) for seed in (1, 2)]
+        student.eval()  # no denoising queries, which are drawn at random
+        return steps
+
+    first, second = steps()
+    both = LossStep(
+        first.detector,
+        first.criterion,
+        [first.guides[0], Guide(second.guides[0].teacher, second.guides[0].lessons, "big")],
+        first.inputs,
+        None,
+        first.device,
+    )
+    with torch.no_grad():
+        one, other, found = first(BATCH), second(BATCH), both(BATCH)
+    weights = first.criterion.weights()
+    detection = sum(weights[name] * term for name, term in one.terms.items() if name in weights)
+    torch.testing.assert_close(found.total, one.total + other.total - detection)
+    assert found.terms["matched_logits.l1"] == one.terms["matched_logits.l1"]
+    assert found.terms["big.matched_logits.l1"] == other.terms["matched_logits.l1"]
+    assert found.terms["big.query_prior.l1"] == other.terms["query_prior.l1"]
+    assert one.terms["matched_logits.l1"] != other.terms["matched_logits.l1"]
+
+
+def test_one_teacher_hands_over_to_the_other(rectangles: Path, detector: Path, recorded: Path, tmp_path: Path):
+    """In six steps, the detector teaches two, nobody the next, recorded detections the last three; resumed after three,
+    the weights are the same bits."""
+    methods = [RECOMMENDED | {"schedule": {"end": 0.3}}]
+    late = {"seen": {"teacher": {"min_ap": 0.99}, "methods": [RECOMMENDED | {"schedule": {"start": 0.5}}]}}
+
+    def paths(work: Path) -> Paths:
+        return Paths(rectangles, work, teacher=detector, further_teachers={"seen": recorded})
+
+    recorder = Recorder()
+    result = run(config_of(late, methods=methods), paths(tmp_path / "whole"), recorder)
+    taught = [
+        {name.split(".")[0] for name in step.losses} & {"matched_logits", "seen"} for step in recorder.of(StepLogged)
+    ]
+    assert taught == [{"matched_logits"}] * 2 + [set()] + [{"seen"}] * 3
+    assert result.further_teachers["seen"].metrics.ap == pytest.approx(1)
+    gates = [(event.teacher, event.metrics.ap) for event in recorder.of(Evaluated) if event.role == "teacher"]
+    assert [name for name, _ in gates] == ["", "seen"]
+    assert "| teacher seen | 1.0000 " in (tmp_path / "whole/student/README.md").read_text()
+    run_in_two_parts(lambda: config_of(late, methods=methods), paths, tmp_path / "parts", 3)
+    assert_equal_weights(weights_of(tmp_path / "whole/student"), weights_of(tmp_path / "parts/student"))
+
+
+def test_the_gate_is_passed_by_each(rectangles: Path, detector: Path, recorded: Path, tmp_path: Path):
+    weak = {"weak": {"teacher": {"min_ap": 0.5}, "methods": [RECOMMENDED]}}
+    paths = Paths(rectangles, tmp_path, teacher=recorded, further_teachers={"weak": detector})
+    with pytest.raises(TeacherRejected) as caught:
+        run(config_of(weak, teacher={"min_ap": 0.99}), paths, Recorder())
+    assert caught.value.pointer == "/config/further_teachers/weak/teacher/min_ap"
+
+
+def test_what_does_not_fit_is_refused_where_it_is_declared(
+    rectangles: Path, detector: Path, recorded: Path, tmp_path: Path
+):
+    prior = {"seen": {"methods": [RECOMMENDED, {"kind": "query_prior"}]}}
+    paths = Paths(rectangles, tmp_path, teacher=detector, further_teachers={"seen": recorded})
+    with pytest.raises(ConfigError, match="only boxes and scores") as caught:
+        run(config_of(prior), paths, Recorder())
+    assert caught.value.pointer == "/config/further_teachers/seen/methods/1"
+    with pytest.raises(ConfigError, match="no further teacher 'seen'") as caught:
+        run(config_of({}), paths, Recorder())
+    assert caught.value.pointer == "/further_teachers/seen"
+    with pytest.raises(ConfigError, match="needs a teacher") as caught:
+        run(config_of(prior), Paths(rectangles, tmp_path, teacher=detector), Recorder())
+    assert caught.value.pointer == "/further_teachers/seen"
+
+
+@pytest.mark.parametrize(
+    ("further", "complaint"),
+    [
+        ({"Big.one": {"methods": [RECOMMENDED]}}, "pattern"),
+        ({"big": {"methods": []}}, "at least 1"),
+        ({"big": {"methods": [RECOMMENDED, RECOMMENDED]}}, "may be listed once"),
+    ],
+)
+def test_names_and_methods_are_checked(further: dict, complaint: str):
+    with pytest.raises(ValidationError, match=complaint):
+        config_of(further)
+
+
+def test_the_average_teaches_beside_a_checkpoint(rectangles: Path, recorded: Path, tmp_path: Path):
+    own = {"own": {"teacher": {"source": "ema"}, "methods": [{"kind": "matched_logits"}]}}
+    with pytest.raises(ValidationError, match=r"training\.ema_decay"):
+        config_of(own, training=TRAINING | {"ema_decay": None})
+    recorder = Recorder()
+    result = run(config_of(own), Paths(rectangles, tmp_path, teacher=recorded), recorder)
+    assert {"matched_logits.l1", "own.matched_logits.contrastive"} <= set(recorder.of(StepLogged)[0].losses)
+    assert result.further_teachers == {}
+
+
+def test_a_run_file_names_the_folders(rectangles: Path, recorded: Path, detector: Path, tmp_path: Path):
+    further = {"seen": {"methods": [RECOMMENDED]}}
+    config = config_of(further, training=TRAINING | {"epochs": 1}).model_dump(mode="json")
+    paths = {"dataset": str(rectangles), "work": "work", "teacher": str(detector)}
+    (tmp_path / "run.json").write_text(
+        json.dumps({"config": config, "paths": paths | {"further_teachers": {"seen": str(recorded)}}})
+    )
+    assert main([str(tmp_path / "run.json")]) == 0
+    result = json.loads((tmp_path / "work/result.json").read_text())
+    assert result["further_teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)
