@@ -97,6 +97,9 @@ class OnnxTeacher(BlackBoxTeacher):
                 f"{MODEL} has the inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}.",
                 hint=f"Export it with the input {_INPUT} and the outputs {' and '.join(_OUTPUTS)}.",
             )
+        kind: str = self._session.get_inputs()[0].type
+        if kind != "tensor(float)":
+            raise CheckpointError(f"{MODEL} takes {kind}.", hint="Export it with an input of 32-bit floats.")
         batch, _, *size = inputs[_INPUT]
         self._batch: int | None = batch if isinstance(batch, int) else None
         asked = (preprocessing.height, preprocessing.width)

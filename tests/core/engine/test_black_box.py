@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from detrdistill.black_boxes import BlackBox, inspect_black_box
 from detrdistill.config import RUN_CONFIG, Architecture
@@ -116,6 +117,30 @@ def test_what_is_no_such_model_is_refused(onnx_folder: Path, detector: Detector,
     processor["size"] = {"height": 32, "width": 32}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
     with pytest.raises(CheckpointError, match="64 x 64"):
+        teacher_of(tmp_path)
+
+
+def test_a_model_of_other_names_or_numbers_is_refused(onnx_folder: Path, tmp_path: Path):
+    """A model that gives its input back, as one would write it by hand."""
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((onnx_folder / name).read_bytes())
+
+    def write(kind: int, *outputs: str) -> None:
+        shape = [1, 3, SIDE, SIDE]
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["pixel_values"], [name]) for name in outputs],
+            "identity",
+            [helper.make_tensor_value_info("pixel_values", kind, shape)],
+            [helper.make_tensor_value_info(name, kind, shape) for name in outputs],
+        )
+        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+        (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+
+    write(TensorProto.FLOAT, "scores")
+    with pytest.raises(CheckpointError, match="the inputs pixel_values and the outputs scores"):
+        teacher_of(tmp_path)
+    write(TensorProto.FLOAT16, "logits", "pred_boxes")
+    with pytest.raises(CheckpointError, match="float16"):
         teacher_of(tmp_path)
 
 
