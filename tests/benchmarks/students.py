@@ -1,7 +1,7 @@
 """Students with a trained trunk: `python -m tests.benchmarks.students CHECKPOINT --out FOLDER`.
 
 The papers start from trunks trained on ImageNet. Here the trunk is that of a DEIMv2 trained on COCO, and everything
-behind it is new. Writes a checkpoint folder for each student of the gain study; `conditional-detr` and the like.
+behind it is new. Writes a checkpoint folder for each student of the gain study, under the name of its family.
 """
 
 import argparse
@@ -43,20 +43,27 @@ def build_student(name: str, checkpoint: Path, side: int) -> Detector:
     """
     architecture, stages = STUDENTS[name]
     trained, _ = load_detector(checkpoint, side)
-    model = build_detector(architecture, CLASSES, side, seed=0).model
-    config = model.config
+    student = build_detector(architecture, CLASSES, side, seed=0)
+    if architecture.family != trained.family:
+        student = _on_trunk_of(trained, student, stages)
+    own = trunk(student)
+    own.load_state_dict({key: trunk(trained).state_dict()[key] for key in own.state_dict()})
+    return student
+
+
+def _on_trunk_of(trained: Detector, student: Detector, stages: tuple[str, ...]) -> Detector:
+    """The same architecture behind another trunk, which takes pixels as in the checkpoint."""
+    config = student.model.config
     settings: dict[str, Any] = trained.model.config.backbone_config.to_dict() | {"out_features": list(stages)}
     del settings["out_indices"]
     config.backbone_config = AutoConfig.for_model(**settings)
     if hasattr(config, "feature_strides"):
         config.feature_strides = tuple(STRIDES[stage] for stage in stages)
     torch.manual_seed(0)
-    student = wrap(type(model)(config), Preprocessing.square(side, normalised=trained.info.normalised))
-    student.start_as_published()
-    trunk(student).load_state_dict(
-        {name: tensor for name, tensor in trunk(trained).state_dict().items() if name in trunk(student).state_dict()}
-    )
-    return student
+    side = student.preprocessing.height
+    moved = wrap(type(student.model)(config), Preprocessing.square(side, normalised=trained.info.normalised))
+    moved.start_as_published()
+    return moved
 
 
 def trunk(detector: Detector) -> nn.Module:
