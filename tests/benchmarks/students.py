@@ -46,8 +46,8 @@ def build_student(name: str, checkpoint: Path, side: int) -> Detector:
     student = build_detector(architecture, CLASSES, side, seed=0)
     if architecture.family != trained.family:
         student = _on_trunk_of(trained, student, stages)
-    own = trunk(student)
-    own.load_state_dict({key: trunk(trained).state_dict()[key] for key in own.state_dict()})
+    own, weights = trunk(student).state_dict(), trunk(trained).state_dict()
+    trunk(student).load_state_dict(own | {key: weights[key] for key in own if key in weights})
     return student
 
 

@@ -26,6 +26,7 @@ def test_a_student_has_the_trunk_of_the_checkpoint(name: str, checkpoint: Path, 
     weights, trained = trunk(student).state_dict(), trunk(load_detector(checkpoint, SIDE)[0]).state_dict()
     assert any(key.endswith("convolution.weight") for key in weights)
     for key, tensor in weights.items():
-        torch.testing.assert_close(tensor, trained[key])
+        if not key.endswith("num_batches_tracked"):  # frozen batch norms have none
+            torch.testing.assert_close(tensor, trained[key])
     with torch.no_grad():
         assert student(torch.rand(1, 3, SIDE, SIDE)).boxes_LBQ4.isfinite().all()
