@@ -117,7 +117,7 @@ def test_an_emptied_broker_loses_no_job(service: RunningService, client: Client,
     connection = redis.Redis.from_url(
         service.environment["REDIS_URL"].replace("redis+socket://", "unix://").partition("?")[0]
     )
-    connection.flushall()
+    connection.flushdb()
     service.start_worker()
     for job_id in jobs:
         job = client.wait_for_end(job_id)
