@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints $(CONSTRAINTS)
 TESTS ?= tests
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help setup demo up test test-all check bench teacher openapi constraints clean
 
@@ -27,10 +28,10 @@ up: setup ## Start the whole service here, without docker; Ctrl-C stops it
 	@$(BIN)/python -m worker.embedded --port $(PORT)
 
 test: setup $(VENV)/.ready-dev ## Run the tests (real database, broker, worker and browser)
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 test-all: setup $(VENV)/.ready-dev ## Run the slow tests too
-	$(BIN)/python -m pytest $(TESTS) -m ""
+	$(PYTEST) $(TESTS) -m ""
 
 check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose and Dockerfiles
 	$(BIN)/ruff format --check .

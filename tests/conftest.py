@@ -52,10 +52,18 @@ def module_database_url(servers: Servers) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def service(servers: Servers, tmp_path: Path) -> Iterator[RunningService]:
-    with running_service(servers, tmp_path) as running:
+@pytest.fixture(scope="module")
+def standing_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Api and scheduler for the tests of one file."""
+    with running_service(servers, tmp_path_factory.mktemp("service")) as running:
         yield running
+
+
+@pytest.fixture
+def service(standing_service: RunningService) -> Iterator[RunningService]:
+    """Api and scheduler; what else a test starts ends with it."""
+    yield standing_service
+    standing_service.stop(keep=("api", "scheduler"))
 
 
 @pytest.fixture

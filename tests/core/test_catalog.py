@@ -8,9 +8,9 @@ from detrdistill.errors import ConfigError
 
 def test_more_queries_than_cells_are_refused():
     """At 192 px strides 8, 16 and 32 have 576 + 144 + 36 cells; D-FINE-N has the last two only."""
-    check_queries("d-fine", 300, 192, size_of("d-fine", "s").levels)
+    check_queries("d-fine", 300, 192, levels=size_of("d-fine", "s").levels)
     with pytest.raises(ConfigError, match="among the 180 cells"):
-        check_queries("d-fine", 300, 192, size_of("d-fine", "n").levels)
+        check_queries("d-fine", 300, 192, levels=size_of("d-fine", "n").levels)
 
 
 def test_an_input_that_windows_do_not_divide_is_refused():

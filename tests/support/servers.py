@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -19,7 +20,8 @@ from worker.embedded.processes import Service
 from worker.embedded.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATE = "detrdistill_test_template"
+TEMPLATE = f"detrdistill_test_template_{uuid4().hex[:12]}"
+"""Of this process; several may share a server."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def start_servers(folder: Path) -> Iterator[Servers]:
             stack.callback(valkey.service.stop)
             valkey.start()
             redis_url = valkey.url
+        else:
+            redis_url = own_redis_database(redis_url)
         yield Servers(postgres_url, redis_url)
 
 
@@ -54,6 +58,15 @@ def with_database(url: str, name: str) -> str:
     head, _, tail = url.partition("?")
     base = head.rpartition("/")[0]
     return f"{base}/{name}" + (f"?{tail}" if tail else "")
+
+
+def own_redis_database(url: str) -> str:
+    """A database of the n-th test process (`pytest -n`) on a shared server: n after that of its TCP URL."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if number == 0:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{int(parts.path.strip('/') or 0) + number}"))
 
 
 @contextmanager
@@ -139,11 +152,14 @@ class RunningService:
             assert time.monotonic() < deadline, self.processes["worker"].last_words()
             time.sleep(0.1)
 
-    def stop(self) -> None:
-        for service in self.processes.values():
+    def stop(self, *, keep: Container[str] = ()) -> None:
+        """Stop all processes but those named."""
+        ending = [service for name, service in self.processes.items() if name not in keep]
+        for service in ending:
             service.ask_to_stop()
-        for service in self.processes.values():
+        for service in ending:
             service.stop()
+        self.processes = {name: service for name, service in self.processes.items() if name in keep}
 
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=5) as response:
