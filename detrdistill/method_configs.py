@@ -34,7 +34,7 @@ class MatchedLogits(BaseModel):
     kind: Literal["matched_logits"] = "matched_logits"
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component (lambda 1)."""
+    """Coefficient of the whole component (lambda 1). Recommended: 0.3."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
@@ -79,7 +79,7 @@ class MatchedLogits(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         paper = {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
-        recommended = {"pair_weight": "teacher_confidence", "contrastive_weight": 0.0}
+        recommended = {"weight": 0.3, "pair_weight": "teacher_confidence", "contrastive_weight": 0.0}
         return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
 
 
