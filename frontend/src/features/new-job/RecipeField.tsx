@@ -15,7 +15,7 @@ export function RecipeField({ draft, change, problemAt }: { draft: Draft; change
         const recipe = recipes.find(({ name }) => name === event.target.value);
         change(recipe ? fromRecipe(recipe.name, recipe.config) : { recipe: "" });
       }}
-      hint={chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with proven settings."}
+      hint={chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with published settings."}
       problem={problemAt("/config/recipe")}
     >
       <option value="">none</option>
