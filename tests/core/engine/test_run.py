@@ -269,6 +269,27 @@ def test_a_loss_that_explodes_stops_the_run(rectangles: Path, tmp_path: Path):
         )
 
 
+def test_a_frozen_backbone_stays(rectangles: Path, teacher: Path, tmp_path: Path):
+    frozen = {"epochs": 1, "backbone_lr_factor": 0, "freeze_batch_norm": True}
+    config = train_config(student=None, training=TRAINING | frozen)
+    run(config, Paths(rectangles, tmp_path, student=teacher), Recorder())
+    before = load_file(teacher / "model.safetensors")
+    after = load_file(tmp_path / "student" / "model.safetensors")
+    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert changed
+    assert not any("backbone" in name for name in changed)
+
+
+def test_a_checkpoint_with_more_queries_than_cells_is_refused(rectangles: Path, tmp_path: Path):
+    """At 32 px the strides 8, 16 and 32 have 16 + 4 + 1 cells."""
+    (tmp_path / "pico").mkdir()
+    thirty = build_detector(Architecture(family="rt-detr-v2", size="pico"), ["a"], 64, seed=0)
+    export_folder(thirty, tmp_path / "pico", (1,))
+    config = train_config(student=None, data=DATA | {"image_size": 32})
+    with pytest.raises(ConfigError, match="among the 21 cells"):
+        run(config, Paths(rectangles, tmp_path / "work", student=tmp_path / "pico"), Recorder())
+
+
 def test_fine_tuning_keeps_the_rows_of_known_classes(rectangles: Path, teacher: Path, tmp_path: Path):
     recorder = Recorder()
     config = train_config(student=None, data=DATA | {"image_size": None}, training=TRAINING | {"epochs": 1})
