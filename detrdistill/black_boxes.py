@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 
 from detrdistill.catalog import CATALOG, Scores, family_of
 from detrdistill.checkpoints import CONFIG, WEIGHTS, class_names, read_config
-from detrdistill.coco import SPLITS, CocoSet, ImageRecord, Split
+from detrdistill.coco import MIN_BOX_PX, SPLITS, CocoSet, ImageRecord, Split
 from detrdistill.errors import CheckpointError
 from detrdistill.preprocessing import Preprocessing
 
@@ -29,7 +29,6 @@ DETECTIONS = "detections.json"
 Kind = Literal["onnx", "detections"]
 FILES: Mapping[Kind, str] = MappingProxyType({"onnx": MODEL, "detections": DETECTIONS})
 """The file that makes a folder one of its kind."""
-_MIN_BOX_PX = 1.0
 _HINT = (
     "Each row is {image_id, category_id, bbox, score}, with the ids of the data set, bbox [x, y, width, height] in "
     "pixels and score in [0, 1]."
@@ -103,7 +102,7 @@ def read_detections(folder: Path, sets: Mapping[Split, CocoSet]) -> dict[Path, t
         for row in rows:
             picture = pictures[row["image_id"]]
             box = _clipped(row["bbox"], picture)
-            if min(box[2] - box[0], box[3] - box[1]) >= _MIN_BOX_PX:
+            if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX:
                 detection = Detection(box, float(row["score"]), labels[row["category_id"]])
                 found.setdefault(picture.path, []).append(detection)
     if not any(image.path in found for image in sets["train"].images):

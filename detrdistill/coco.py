@@ -21,7 +21,8 @@ IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 MAX_PIXELS = 50_000_000
 _SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val", "valid", "validation")}
 _EXAMPLES = 5
-_MIN_BOX_PX = 1.0
+MIN_BOX_PX = 1.0
+"""Boxes with a thinner side are left out."""
 
 
 @dataclass(frozen=True)
@@ -303,10 +304,10 @@ def _boxes(
         image = records[item["image_id"]]
         x, y, width, height = item["bbox"]
         box = (max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height))
-        if box[2] - box[0] < _MIN_BOX_PX or box[3] - box[1] < _MIN_BOX_PX:
+        if box[2] - box[0] < MIN_BOX_PX or box[3] - box[1] < MIN_BOX_PX:
             dropped += 1
             continue
-        clipped += min(x, y, image.width - x - width, image.height - y - height) < -_MIN_BOX_PX
+        clipped += min(x, y, image.width - x - width, image.height - y - height) < -MIN_BOX_PX
         kept.setdefault(item["image_id"], []).append((box, item["category_id"]))
     if clipped:
         warnings.append(f"{where}: {clipped} boxes reach outside their image and were clipped for training.")

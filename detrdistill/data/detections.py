@@ -9,9 +9,8 @@ from torchvision.tv_tensors import KeyPoints
 
 from detrdistill.black_boxes import Detection
 from detrdistill.boxes import to_cxcywh
-from detrdistill.coco import ImageRecord
+from detrdistill.coco import MIN_BOX_PX, ImageRecord
 
-_MIN_BOX_PX = 1.0
 _HALF_PX = 0.5
 """Points of torchvision count from the centre of the first pixel, boxes from its edge."""
 
@@ -62,7 +61,7 @@ class RecordedDetections:
         points_R22 = points_R22.clamp(min=torch.zeros(2), max=size_2)
         boxes_xyxy_R4 = torch.cat([points_R22.amin(1), points_R22.amax(1)], dim=1)
         side_R2 = boxes_xyxy_R4[:, 2:] - boxes_xyxy_R4[:, :2]
-        kept_R = ((centre_R2 > 0) & (centre_R2 < size_2) & (side_R2 >= _MIN_BOX_PX)).all(1)
+        kept_R = ((centre_R2 > 0) & (centre_R2 < size_2) & (side_R2 >= MIN_BOX_PX)).all(1)
         boxes_R4 = to_cxcywh(boxes_xyxy_R4) / size_2.repeat(2)
         kept_K6 = torch.cat([boxes_R4, rows_R6[:, 4:]], dim=1)[kept_R]
         return torch.cat([kept_K6, kept_K6.new_full((self.most - len(kept_K6), 6), -1.0)])
