@@ -70,7 +70,7 @@ function LossGroup({ metrics, prefix, title }: { metrics: JobMetrics; prefix: st
       <div className={`grid gap-x-4 gap-y-3 ${terms.length > 1 ? "sm:grid-cols-3" : ""}`}>
         {terms.map(([term, curves]) => (
           <figure key={term}>
-            <figcaption className="mb-1 text-xs text-soft">{term.replaceAll("_", " ")}</figcaption>
+            <figcaption className="mb-1 text-xs text-soft">{term.replaceAll(/[._]/g, " ")}</figcaption>
             <Chart curves={curves} xLabel="epoch" format={short} compact />
           </figure>
         ))}

@@ -27,6 +27,7 @@ export function EventLog({ events }: { events: JobEvent[] }) {
 
 function describe({ kind, data }: JobEvent): string {
   const text = (key: string) => String(data[key] ?? "");
+  const who = data.teacher ? `teacher ${text("teacher")}` : text("role");
   switch (kind) {
     case "state": {
       const why = (data.error as { message?: string } | undefined)?.message;
@@ -36,10 +37,10 @@ function describe({ kind, data }: JobEvent): string {
       return STAGES[text("stage")] ?? text("stage");
     case "weights_loaded": {
       const missing = (data.missing as string[]).length;
-      return `${text("role")} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
+      return `${who} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
     }
     case "evaluated":
-      return `${text("role")} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
+      return `${who} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
     case "checkpoint":
       return `checkpoint of the ${text("role")} at step ${text("step")}`;
     case "failed":
