@@ -161,5 +161,7 @@ class Family:
     """Predicted boxes are not confined to [0, 1]."""
     last_layer_only: bool = False
     """Only the last layer has predictions, as published."""
+    onnx_batch: Literal["any", "fixed"] = "any"
+    """Batch sizes that an ONNX model takes; `fixed`: that of the example it is exported with."""
     config_fields: ConfigFields = ConfigFields()
     sizes: Mapping[str, Size]

@@ -3,6 +3,7 @@
 `python -m tests.core.test_families` writes `docs/families.md` anew.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,10 @@ from tests.support.rectangles import CLASSES, write_rectangles
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
 STEPS = 5
 LEFT_ALONE = {
-    "adamixer": ["model.decoder.layers.0.self_attn.tau"],
     "table-transformer": ["model.decoder.layers.0.self_attn_layer_norm.weight"],
 }
-"""Weights without a gradient for a good reason: all queries of an AdaMixer start from the same box, and those of a
-Table Transformer from zero, which its first layer normalises."""
+"""Weights without a gradient for a good reason: the queries of a Table Transformer start from zero, which its first
+layer normalises."""
 
 
 def methods_of(family: Family) -> list[dict[str, object]]:
@@ -36,6 +36,7 @@ def methods_of(family: Family) -> list[dict[str, object]]:
         {"kind": "matched_logits"},
         features,
         {"kind": "query_prior", "variant": "paper"},
+        {"kind": "distillation_points", "general": 4},
     ]
 
 
@@ -94,7 +95,7 @@ def test_the_table_is_current():
 
 
 def table() -> str:
-    """What every family supports, from the catalog."""
+    """What every family is and what it supports, from the catalog."""
     rows = [
         "# Families",
         "",
@@ -102,28 +103,35 @@ def table() -> str:
         "the test of that name runs five steps of every row with all its components, and loads the exported folder",
         "strictly.",
         "",
-        "| family | paper | scores | loss | queries | neck strides | memory strides | features | sizes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *_rows("family", "paper", "scores", "loss", "queries", "neck strides", "memory strides", "sizes"),
     ]
     for name, family in CATALOG.items():
-        cells = [
-            f"`{name}`",
-            family.paper,
-            family.scores,
-            family.classification,
-            "picked" if family.proposal_strides else "learned",
-            _strides(family.neck_strides),
-            _strides(family.memory_strides),
-            "neck, memory" if family.neck_is_query_wide else "memory; neck by `feature_maps`",
-            ", ".join(family.sizes),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
+        queries = "picked" if family.proposal_strides else "learned"
+        strides = _list(family.neck_strides), _list(family.memory_strides)
+        rows += _rows(
+            f"`{name}`", family.paper, family.scores, family.classification, queries, *strides, _list(family.sizes)
+        )[:1]
+    rows += ["", "## What is supported", ""]
+    rows += _rows("family", "logits", "features", "query prior", "KD-DETR points", "ONNX")
+    for name, family in CATALOG.items():
+        logits = "from softmax; boxes from all" if family.scores == "softmax" else "yes"
+        features = "neck, memory" if family.neck_is_query_wide else "memory; neck by `feature_maps`"
+        prior = "yes, second pass" if family.last_layer_only else "yes"
+        rows += _rows(f"`{name}`", logits, features, prior, "yes", f"{family.onnx_batch} batch")[:1]
     return "\n".join(rows) + "\n" + NOTES
 
 
+def _rows(*cells: str) -> list[str]:
+    """A row, and the line below it if it is the head."""
+    return [f"| {' | '.join(cells)} |", "|" + "---|" * len(cells)]
+
+
+def _list(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
 NOTES = """
-All families support matched logits, target-aware features, the query prior and distillation points, within the family
-and across families, but for what is not defined:
+Within the family and across families, but for what is not defined:
 
 - **A teacher with sigmoid scores, a student with softmax scores**: scores of single classes are no distribution over
   classes and 'no object', so classes cannot be distilled. Boxes (`class_weight: 0`), features and the query prior can.
@@ -135,12 +143,11 @@ AdaMixer is a model of this project: `import detrdistill.detectors` teaches it t
 and its query prior takes a second pass. DINO-DETR is not among them: `transformers` has no such class, and its
 Deformable DETR has neither mixed query selection nor denoising queries nor look-forward-twice.
 
+ONNX: what `transformers.exporters` makes of a detector, compared with PyTorch by `tests/core/test_onnx.py`; a fixed batch
+is that of the example it is exported with.
+
 What is not defined is refused by `POST /jobs` with the reason and a pointer, and by the engine.
 """
-
-
-def _strides(strides: tuple[int, ...]) -> str:
-    return ", ".join(map(str, strides))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""What `transformers` exports of each family to ONNX computes what PyTorch computes."""
+
+from pathlib import Path
+
+import onnx_ir
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from torch.export import Dim
+from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+from detrdistill.catalog import CATALOG
+from tests.support.factories import DETECTORS, SIDE, tiny_detector
+
+pytestmark = [pytest.mark.slow, pytest.mark.export]
+
+EXAMPLES = 2
+UNOPTIMISED = ("deformable-detr",)
+"""The exporter's optimiser makes an invalid graph of these."""
+
+
+@pytest.mark.parametrize(("family", "size"), DETECTORS)
+def test_an_onnx_model_computes_the_same(family: str, size: str, tmp_path: Path):
+    model = tiny_detector(family, size).model.eval()
+    example = {"pixel_values": torch.rand(EXAMPLES, 3, SIDE, SIDE)}
+    any_batch = CATALOG[family].onnx_batch == "any"
+    shapes = {"pixel_values": {0: Dim("batch", min=1, max=64)}} if any_batch else None
+    options = OnnxConfig(optimize=family not in UNOPTIMISED, dynamic_shapes=shapes)
+    exported = OnnxExporter().export(model, example, config=options)
+    onnx_ir.save(exported.program, tmp_path / "model.onnx")
+
+    session = InferenceSession(tmp_path / "model.onnx")
+    for batch in (1, EXAMPLES, EXAMPLES + 1) if any_batch else (EXAMPLES,):
+        pixels = torch.rand(batch, 3, SIDE, SIDE)
+        with torch.inference_mode():
+            expected = model(pixel_values=pixels)
+        found = session.run(["logits", "pred_boxes"], {"pixel_values": pixels.numpy()})
+        for array, tensor in zip(found, (expected.logits, expected.pred_boxes), strict=True):
+            torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=0, atol=2e-5)
