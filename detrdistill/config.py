@@ -100,6 +100,10 @@ class Criterion(BaseModel):
     """null: 2 for focal, else 1."""
     l1_weight: float = Field(default=5.0, ge=0)
     giou_weight: float = Field(default=2.0, ge=0)
+    fgl_weight: float | None = Field(default=None, ge=0)
+    """Fine-grained localization of boxes that are distributions over bins (D-FINE's); null: D-FINE 0.15, else 0."""
+    ddf_weight: float | None = Field(default=None, ge=0)
+    """Self-distillation of those distributions, from the last layer to the others; null: D-FINE 1.5, else 0."""
     class_cost: float | None = Field(default=None, ge=0)
     """Weight of the classification term in the matching cost; null: 2 with sigmoid scores, 1 with softmax scores."""
     l1_cost: float = Field(default=5.0, ge=0)

@@ -91,7 +91,7 @@ class TargetFeatures(BaseModel):
     kind: Literal["target_features"] = "target_features"
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component (lambda 2)."""
+    """Coefficient of the whole component (lambda 2). Recommended: 0.3."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
@@ -120,7 +120,7 @@ class TargetFeatures(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         paper = {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5, "mask_padding": True}
-        recommended = {"source": "memory", "mask_padding": True}
+        recommended = {"weight": 0.3, "source": "memory", "mask_padding": True}
         return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
 
 
@@ -167,7 +167,7 @@ class DistillationPoints(BaseModel):
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     general: int = Field(default=300, ge=0, le=1000)
-    """Queries drawn at random in every step; 0: none."""
+    """Queries drawn at random in every step; 0: none. Recommended: 0."""
     specific: bool = True
     """Also the teacher's own queries."""
     class_weight: float = Field(default=1.0, ge=0)
@@ -190,7 +190,8 @@ class DistillationPoints(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        return _with_defaults(values, "variant", {"recommended": {"class_form": "binary", "layers": "paired"}})
+        recommended = {"general": 0, "class_form": "binary", "layers": "paired"}
+        return _with_defaults(values, "variant", {"recommended": recommended})
 
     @model_validator(mode="after")
     def _has_points(self) -> "DistillationPoints":

@@ -6,12 +6,13 @@ Tensor names end in their axes:
     L  decoder layer               D  channel               T  memory token
     Q  query                       N  target of one image   P  matched pair
     H, W  rows and columns         K  coordinate of a reference point (2 or 4)
+    R  bin of an edge's distance
 
 Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -57,6 +58,24 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class BoxBins:
+    """Boxes as distributions (D-FINE, arXiv 2410.13842): each edge has logits over R distances from a start."""
+
+    logits_LBQ4R: Tensor
+    """Of left, top, right and bottom edge."""
+    start_BQ4: Tensor
+    """Boxes that every layer refines; without gradient."""
+    values_R: Tensor
+    """Distance outwards that each bin stands for, ascending."""
+    scale: float
+    """The unit of distance is the start's width or height divided by this."""
+
+    def select(self, queries: slice) -> "BoxBins":
+        """Those of some queries."""
+        return replace(self, logits_LBQ4R=self.logits_LBQ4R[:, :, queries], start_BQ4=self.start_BQ4[:, queries])
+
+
+@dataclass(frozen=True)
 class Denoising:
     """Predictions from noised ground truth, with their targets known by construction; never distilled."""
 
@@ -68,6 +87,7 @@ class Denoising:
     """Index into the image's own targets."""
     groups: int
     """Noised copies of each target; divides the loss."""
+    bins: BoxBins | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,8 @@ class DetectorOutput:
     """True at pixels of the image, False at padding; None where nothing is padded."""
     initial: Prediction | None = None
     """The first layer's prediction before distribution refinement (D-FINE lineage): supervised, not distilled."""
+    bins: BoxBins | None = None
+    """What the boxes of all layers but `initial` are read from (D-FINE lineage)."""
     proposals: Prediction | None = None
     """First-stage prediction of two-stage detectors: supervised, not distilled."""
     denoising: Denoising | None = None

@@ -60,12 +60,19 @@ def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: F
 
 
 def check_criterion(criterion: Criterion, student: FamilyName) -> None:
-    """Refuse a classification loss that is not one for the student's scores.
+    """Refuse terms of the detection loss that are not defined for the student.
 
     Raises:
-        ConfigError: with the pointer `/config/criterion/classification`.
+        ConfigError: with a pointer below `/config/criterion`.
     """
     family = CATALOG[student]
+    for name, weight in (("fgl_weight", criterion.fgl_weight), ("ddf_weight", criterion.ddf_weight)):
+        if weight and family.bin_weights is None:
+            raise ConfigError(
+                f"The boxes of a {family.title} are numbers; {name} belongs to boxes that are distributions over bins.",
+                hint="Leave it out.",
+                pointer=f"/config/criterion/{name}",
+            )
     if criterion.classification is None:
         return
     if (criterion.classification == "cross_entropy") != (family.scores == "softmax"):

@@ -146,6 +146,9 @@ class Family:
     class_tensors: str
     """Regular expression over tensor names: the tensors whose first axis is the class axis."""
     classification: ClassificationLoss
+    bin_weights: tuple[float, float] | None = None
+    """Published weights of FGL and DDF, D-FINE's losses of boxes that are distributions over bins; None: they are not.
+    DEIMv2 trains its sizes below N without them."""
     detections_per_image: int | None
     """What the family's image processor keeps by default; None: as many as there are queries."""
     neck_strides: tuple[int, ...]

@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import nn
 from transformers import DFineConfig, DFineForObjectDetection, PreTrainedModel
+from transformers.models.d_fine.modeling_d_fine import weighting_function
 
 from detrdistill.catalog import HGNetV2, Size
 from detrdistill.detectors.backbones import hgnet_backbone
 from detrdistill.detectors.detector import Decoding, Heads
 from detrdistill.detectors.rt_detr import RTDetr
-from detrdistill.outputs import Prediction
+from detrdistill.outputs import BoxBins, Prediction
 
 _POINTS = {2: [6, 6], 3: [3, 6, 3]}
 """Sampling points of each feature level, as published, by the number of levels."""
@@ -25,6 +26,7 @@ class DFine(RTDetr):
     def heads(self, decoding: Decoding) -> Heads:
         """Split the initial prediction from those of the layers."""
         decoder_output = decoding.output
+        decoder: Any = self.decoder
         logits_LBQC = decoder_output.intermediate_logits.transpose(0, 1).float()
         boxes_LBQ4 = decoder_output.intermediate_reference_points.transpose(0, 1).float()
         return Heads(
@@ -32,6 +34,12 @@ class DFine(RTDetr):
             boxes_LBQ4[1:],
             decoder_output.intermediate_hidden_states.float(),
             initial=Prediction(logits_LBQC[0], boxes_LBQ4[0]),
+            bins=BoxBins(
+                decoder_output.intermediate_predicted_corners.transpose(0, 1).float().unflatten(-1, (4, -1)),
+                decoder_output.initial_reference_points[:, 0].float(),
+                weighting_function(decoder.max_num_bins, decoder.up, decoder.reg_scale).detach().float(),
+                abs(self.model.config.reg_scale),
+            ),
         )
 
     @contextmanager

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.groups import attention_within_groups, unflatten
-from detrdistill.outputs import Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
+from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -32,6 +32,7 @@ class Heads:
     boxes_LBQ4: Tensor
     hidden_LBQD: Tensor
     initial: Prediction | None = None
+    bins: BoxBins | None = None
 
 
 @dataclass
@@ -355,13 +356,14 @@ class Detector(nn.Module, ABC):
             queries=Queries(heads.hidden_LBQD[0, :, :0]),
             scores=self.info.scores,
             initial=initial,
+            bins=None if heads.bins is None else heads.bins.select(which),
         )
 
     def _denoising(self, heads: Heads, raw: Any, count: int) -> Denoising | None:
         if count == 0:
             return None
-        logits_LBQC, boxes_LBQ4 = self._select(heads, slice(count)).supervised()
-        return Denoising(logits_LBQC, boxes_LBQ4, *self.denoising_pairs(raw))
+        noised = self._select(heads, slice(count))
+        return Denoising(*noised.supervised(), *self.denoising_pairs(raw), bins=noised.bins)
 
 
 def _count(queries_BQX: Tensor) -> int:

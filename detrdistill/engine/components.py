@@ -24,7 +24,8 @@ _NOT_OF_THE_METHOD = {"kind", "variant", "schedule", "gradient_share"}
 
 
 def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
-    """The detection loss; its classification is the family's own unless configured."""
+    """The detection loss; what is not configured is the family's own."""
+    fgl_weight, ddf_weight = detector.info.bin_weights or (0.0, 0.0)
     return SetCriterion(
         classification=criterion.classification or detector.info.classification,
         class_weight=criterion.class_weight,
@@ -33,6 +34,8 @@ def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
         class_cost=criterion.class_cost,
         l1_cost=criterion.l1_cost,
         giou_cost=criterion.giou_cost,
+        fgl_weight=fgl_weight if criterion.fgl_weight is None else criterion.fgl_weight,
+        ddf_weight=ddf_weight if criterion.ddf_weight is None else criterion.ddf_weight,
     )
 
 

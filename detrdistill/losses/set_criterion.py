@@ -12,18 +12,23 @@ from torch import Tensor
 
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import ClassificationLoss, Scores
+from detrdistill.losses.box_bins import decoupled_distillation, fine_grained_localization
 from detrdistill.losses.classification import cross_entropy, focal, iou_aware, matchability_aware, varifocal
 from detrdistill.losses.normaliser import target_count
 from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets, softmax_cost
-from detrdistill.outputs import DetectorOutput, Targets
+from detrdistill.outputs import BoxBins, DetectorOutput, Targets, class_probability
 
 TERMS = ("classification", "l1", "giou")
+BIN_TERMS = ("fgl", "ddf")
+"""Of detectors whose boxes are distributions over bins."""
 
 
 class SetCriterion:
     """Hungarian matching to the ground truth, then classification, L1 and GIoU losses.
 
     Source: DETR (arXiv 2005.12872, Eqs. 1 and 2), with its softmax or the sigmoid classification of Deformable DETR.
+    Where boxes are distributions over bins, D-FINE's two losses of them (arXiv 2410.13842) can be added; each layer
+    keeps its own matching, where D-FINE's release joins those of all layers.
     """
 
     def __init__(
@@ -35,11 +40,14 @@ class SetCriterion:
         class_cost: float | None = None,
         l1_cost: float = 5.0,
         giou_cost: float = 2.0,
+        fgl_weight: float = 0.0,
+        ddf_weight: float = 0.0,
     ):
         self.classification: ClassificationLoss = classification
         if class_weight is None:
             class_weight = 2.0 if classification == "focal" else 1.0
         self.term_weights = dict(zip(TERMS, (class_weight, l1_weight, giou_weight), strict=True))
+        self.bin_weights = dict(zip(BIN_TERMS, (fgl_weight, ddf_weight), strict=True))
         self.scores: Scores = "softmax" if classification == "cross_entropy" else "sigmoid"
         self.class_cost = class_cost
         self.l1_cost = l1_cost
@@ -48,7 +56,8 @@ class SetCriterion:
     def weights(self) -> dict[str, float]:
         """Coefficient of every term that `__call__` can return."""
         prefixes = ("detection", "proposal", "denoising")
-        return {f"{prefix}.{term}": self.term_weights[term] for prefix in prefixes for term in TERMS}
+        weights = self.term_weights | self.bin_weights
+        return {f"{prefix}.{term}": weight for prefix in prefixes for term, weight in weights.items()}
 
     def __call__(self, output: DetectorOutput, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Unweighted loss terms of one forward pass, each summed over layers.
@@ -59,7 +68,8 @@ class SetCriterion:
         groups = 1 + len(output.copies)
         logits_LBQC, boxes_LBQ4 = output.supervised()
         pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
-        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups))
+        bins = output.bins if any(self.bin_weights.values()) else None
+        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups, bins))
         if output.proposals is not None:
             logits_LBQC, boxes_LBQ4 = output.proposed()
             if output.proposals.class_agnostic:
@@ -71,7 +81,8 @@ class SetCriterion:
             noised = output.denoising
             one_layer = Assignment(torch.zeros_like(noised.image_P), noised.image_P, noised.query_P, noised.target_P)
             pairs = one_layer.select_layers([0] * len(noised.logits_LBQC))
-            losses = self.losses(noised.logits_LBQC, noised.boxes_LBQ4, pairs, targets, noised.groups)
+            bins = noised.bins if any(self.bin_weights.values()) else None
+            losses = self.losses(noised.logits_LBQC, noised.boxes_LBQ4, pairs, targets, noised.groups, bins)
             terms |= _prefixed("denoising", losses)
         return terms
 
@@ -99,6 +110,7 @@ class SetCriterion:
         pairs: Assignment,
         targets: Sequence[Targets],
         groups: int = 1,
+        bins: BoxBins | None = None,
     ) -> dict[str, Tensor]:
         """Classification, L1 and GIoU terms of given pairs; unmatched queries are background.
 
@@ -108,6 +120,7 @@ class SetCriterion:
             pairs: query and target of each pair; `target_P` indexes the image's own targets.
             targets: ground truth.
             groups: copies of each target among the pairs; divides the normaliser out.
+            bins: distributions that the boxes of the last layers are read from; they add FGL and DDF terms.
         """
         offset_B = _offsets(targets, pairs.image_P.device)
         flat_P = offset_B[pairs.image_P] + pairs.target_P
@@ -118,6 +131,15 @@ class SetCriterion:
 
         count = target_count(targets, boxes_LBQ4.device) * groups
         box_losses = {"l1": (predicted_P4 - wanted_P4).abs().sum() / count, "giou": (1 - giou_P).sum() / count}
+        if bins is not None:
+            first = len(logits_LBQC) - len(bins.logits_LBQ4R)
+            has_P = pairs.layer_P >= first
+            own = Assignment(
+                pairs.layer_P[has_P] - first, pairs.image_P[has_P], pairs.query_P[has_P], pairs.target_P[has_P]
+            )
+            confidence_BQ = class_probability(logits_LBQC[-1], self.scores).amax(-1)
+            box_losses["fgl"] = fine_grained_localization(bins, own, wanted_P4[has_P], iou_P[has_P]) / count
+            box_losses["ddf"] = decoupled_distillation(bins, own, iou_P[has_P], confidence_BQ)
         if self.classification == "cross_entropy":
             labels_LBQ = torch.full_like(logits_LBQC[..., 0], logits_LBQC.shape[-1] - 1, dtype=torch.int64)
             labels_LBQ[pairs.layer_P, pairs.image_P, pairs.query_P] = labels_P

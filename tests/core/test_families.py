@@ -141,10 +141,11 @@ Within the family and across families, but for what is not defined:
 AdaMixer is a model of this project: `import detrdistill.detectors` teaches it to `transformers`, and must come before
 `from_pretrained`. A trunk `mobilenetv2` needs the library timm. YOLOS predicts at its last layer only, as published,
 and its query prior takes a second pass. DINO-DETR is not among them: `transformers` has no such class, and its
-Deformable DETR has neither mixed query selection nor denoising queries nor look-forward-twice.
+Deformable DETR has neither mixed query selection nor denoising queries nor look-forward-twice. D-FINE learns with its
+two losses of distributions over bins; DEIMv2 can (`criterion.fgl_weight`, `ddf_weight`), but its sizes below N do not.
 
-ONNX: what `transformers.exporters` makes of a detector, compared with PyTorch by `tests/core/test_onnx.py`; a fixed batch
-is that of the example it is exported with.
+ONNX: what `transformers.exporters` makes of a detector, compared with PyTorch by `tests/core/test_onnx.py`; a fixed
+batch is that of the example it is exported with.
 
 What is not defined is refused by `POST /jobs` with the reason and a pointer, and by the engine.
 """

@@ -85,3 +85,12 @@ def test_a_loss_for_other_scores_is_refused(student: str, loss: str):
     with pytest.raises(ConfigError, match="scores") as caught:
         check_pair(distill([ALL[2]], criterion={"classification": loss}), "detr", student)
     assert caught.value.pointer == "/config/criterion/classification"
+
+
+@pytest.mark.parametrize("term", ["fgl_weight", "ddf_weight"])
+def test_losses_of_distributions_are_for_boxes_that_are_some(term: str):
+    check_pair(distill([ALL[2]], criterion={term: 0.5}), "detr", "d-fine")
+    check_pair(distill([ALL[2]], criterion={term: 0}), "detr", "rt-detr")
+    with pytest.raises(ConfigError, match="distributions over bins") as caught:
+        check_pair(distill([ALL[2]], criterion={term: 0.5}), "detr", "rt-detr")
+    assert caught.value.pointer == f"/config/criterion/{term}"

@@ -42,7 +42,7 @@ CASES: Mapping[str, dict[str, object]] = MappingProxyType(
         "matched_logits, recommended": {"kind": "matched_logits", "variant": "recommended"},
         "target_features, official": {"kind": "target_features"},
         "target_features, paper": {"kind": "target_features", "variant": "paper", "weight": 500.0},
-        "target_features, recommended": {"kind": "target_features", "variant": "recommended"},
+        "target_features, recommended": {"kind": "target_features", "variant": "recommended", "weight": 1.0},
         "query_prior, official": {"kind": "query_prior"},
         "query_prior, paper": {"kind": "query_prior", "variant": "paper"},
         "query_prior, recommended": {"kind": "query_prior", "variant": "recommended"},
