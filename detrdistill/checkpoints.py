@@ -34,6 +34,8 @@ class CheckpointCard:
     parameters: int
     """Elements of all tensors in the file."""
     queries: int
+    two_stage: bool
+    """Queries are picked among proposals, in a family that else learns them (Deformable DETR)."""
     decoder_layers: int
     width: int
     image_size: tuple[int, int] | None
@@ -54,11 +56,13 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
     shapes = _tensor_shapes(folder / WEIGHTS)
     _check_class_tensors(shapes, family, len(classes) + (CATALOG[family].scores == "softmax"))
     fields = CATALOG[family].config_fields
+    two_stage = bool(config.get("two_stage"))
     return CheckpointCard(
         family=family,
         classes=classes,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        queries=_positive(config, *_TWO_STAGE_QUERIES if config.get("two_stage") else fields.queries),
+        queries=_positive(config, *_TWO_STAGE_QUERIES if two_stage else fields.queries),
+        two_stage=two_stage,
         decoder_layers=_positive(config, *fields.decoder_layers),
         width=_positive(config, *fields.width),
         image_size=_image_size(folder),

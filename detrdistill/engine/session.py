@@ -106,7 +106,8 @@ class Session:
                 check_side(size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
             side = min(student.preprocessing.height, student.preprocessing.width)
-            check_queries(student.family, inspect_checkpoint(self.paths.student).queries, side)
+            card = inspect_checkpoint(self.paths.student)
+            check_queries(card.family, card.queries, side, two_stage=card.two_stage)
         else:
             raise ConfigError(
                 "The run names no student.",

@@ -280,14 +280,20 @@ def test_a_frozen_backbone_stays(rectangles: Path, teacher: Path, tmp_path: Path
     assert not any("backbone" in name for name in changed)
 
 
-def test_a_checkpoint_with_more_queries_than_cells_is_refused(rectangles: Path, tmp_path: Path):
-    """At 32 px the strides 8, 16 and 32 have 16 + 4 + 1 cells."""
-    (tmp_path / "pico").mkdir()
-    thirty = build_detector(Architecture(family="rt-detr-v2", size="pico"), ["a"], 64, seed=0)
-    export_folder(thirty, tmp_path / "pico", (1,))
+@pytest.mark.parametrize(
+    ("family", "size", "cells"),
+    [("rt-detr-v2", "pico", 16 + 4 + 1), ("deformable-detr", "nano-two-stage", 16 + 4 + 1 + 1)],
+)
+def test_a_checkpoint_with_more_queries_than_cells_is_refused(
+    family: str, size: str, cells: int, rectangles: Path, tmp_path: Path
+):
+    """The cells of strides 8, 16, 32 and 64 at 32 px."""
+    (tmp_path / "start").mkdir()
+    thirty = build_detector(Architecture(family=family, size=size, queries=30), ["a"], 64, seed=0)
+    export_folder(thirty, tmp_path / "start", (1,))
     config = train_config(student=None, data=DATA | {"image_size": 32})
-    with pytest.raises(ConfigError, match="among the 21 cells"):
-        run(config, Paths(rectangles, tmp_path / "work", student=tmp_path / "pico"), Recorder())
+    with pytest.raises(ConfigError, match=f"among the {cells} cells"):
+        run(config, Paths(rectangles, tmp_path / "work", student=tmp_path / "start"), Recorder())
 
 
 def test_fine_tuning_keeps_the_rows_of_known_classes(rectangles: Path, teacher: Path, tmp_path: Path):
