@@ -3,6 +3,7 @@
 Adding a size is one entry; adding a family is one entry and one file in `detectors/`.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -98,7 +99,7 @@ def check_queries(
     """
     entry = CATALOG[family]
     strides = entry.memory_strides if two_stage else entry.proposal_strides[-levels:]
-    cells = sum((image_size // stride) ** 2 for stride in strides)
+    cells = sum(math.ceil(image_size / stride) ** 2 for stride in strides)
     if strides and queries > cells:
         raise ConfigError(
             f"{family} picks its {queries} queries among the {cells} cells of its feature maps at {image_size} px.",
