@@ -89,6 +89,10 @@ class Training(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
+DETECTION_TERMS = ("detection", "proposal", "denoising")
+"""First parts of the names of the detection loss's terms."""
+
+
 class Criterion(BaseModel):
     """Detection loss against the ground truth, at every decoder layer."""
 
@@ -237,6 +241,8 @@ class DistillConfig(BaseModel):
         sources = [guide.teacher.source for guide in self.guides.values()]
         if "ema" in sources and self.training.ema_decay is None:
             raise ValueError("the moving average can teach only where training.ema_decay is set")
+        for name in {*DETECTION_TERMS, *(method.kind for method in self.methods)} & self.further_teachers.keys():
+            raise ValueError(f"losses are called {name!r} already: give this teacher another name")
         _check_fit(self.student, self.data)
         return self
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import ClassificationLoss, Scores
+from detrdistill.config import DETECTION_TERMS
 from detrdistill.losses.box_bins import decoupled_distillation, fine_grained_localization
 from detrdistill.losses.classification import cross_entropy, focal, iou_aware, matchability_aware, varifocal
 from detrdistill.losses.normaliser import target_count
@@ -55,9 +56,8 @@ class SetCriterion:
 
     def weights(self) -> dict[str, float]:
         """Coefficient of every term that `__call__` can return."""
-        prefixes = ("detection", "proposal", "denoising")
         weights = self.term_weights | self.bin_weights
-        return {f"{prefix}.{term}": weight for prefix in prefixes for term, weight in weights.items()}
+        return {f"{prefix}.{term}": weight for prefix in DETECTION_TERMS for term, weight in weights.items()}
 
     def __call__(self, output: DetectorOutput, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Unweighted loss terms of one forward pass, each summed over layers.

@@ -140,6 +140,8 @@ def test_what_does_not_fit_is_refused_where_it_is_declared(
         ({"Big.one": {"methods": [RECOMMENDED]}}, "pattern"),
         ({"big": {"methods": []}}, "at least 1"),
         ({"big": {"methods": [RECOMMENDED, RECOMMENDED]}}, "may be listed once"),
+        ({"detection": {"methods": [RECOMMENDED]}}, "another name"),
+        ({"matched_logits": {"methods": [RECOMMENDED]}}, "another name"),
     ],
 )
 def test_names_and_methods_are_checked(further: dict, complaint: str):
