@@ -46,6 +46,7 @@ REAL_TIME: dict[FamilyName, Family] = {
         memory_strides=(8, 16, 32),
         neck_is_query_wide=True,
         proposal_strides=(8, 16, 32),
+        onnx_batch="fixed",
         sizes=_RT_DETR_SIZES,
     ),
     "rt-detr-v2": Family(
@@ -62,6 +63,7 @@ REAL_TIME: dict[FamilyName, Family] = {
         memory_strides=(8, 16, 32),
         neck_is_query_wide=True,
         proposal_strides=(8, 16, 32),
+        onnx_batch="fixed",
         sizes=_RT_DETR_SIZES,
     ),
     "d-fine": Family(
@@ -79,6 +81,7 @@ REAL_TIME: dict[FamilyName, Family] = {
         memory_strides=(8, 16, 32),
         neck_is_query_wide=True,
         proposal_strides=(8, 16, 32),
+        onnx_batch="fixed",
         sizes={
             "pico": Size(
                 description="0.9 M parameters; small images on a CPU",
@@ -113,6 +116,7 @@ REAL_TIME: dict[FamilyName, Family] = {
         memory_strides=(16, 32),
         neck_is_query_wide=False,
         proposal_strides=(16, 32),
+        onnx_batch="fixed",
         sizes={
             "atto": Size(
                 description="0.5 M parameters",

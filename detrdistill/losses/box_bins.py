@@ -62,14 +62,12 @@ def decoupled_distillation(bins: BoxBins, pairs: Assignment, iou_P: Tensor, conf
     matched_LBQ[pairs.layer_P, pairs.image_P, pairs.query_P] = True
     weight_LBQ = confidence_BQ.detach().expand(layers, -1, -1).clone()
     weight_LBQ[pairs.layer_P, pairs.image_P, pairs.query_P] = iou_P.detach().to(weight_LBQ.dtype)
-    return torch.stack(
-        [
-            _two_means(weight_BQ * edge_divergence(logits_BQ4R, bins.logits_LBQ4R[-1]).mean(-1), matched_BQ)
-            for logits_BQ4R, weight_BQ, matched_BQ in zip(
-                bins.logits_LBQ4R[:-1], weight_LBQ[:-1], matched_LBQ[:-1], strict=True
-            )
-        ]
-    ).sum()
+    divergence_LBQ = edge_divergence(bins.logits_LBQ4R[:-1], bins.logits_LBQ4R[-1]).mean(-1)
+    means_L = [
+        _two_means(value_BQ, matched_BQ)
+        for value_BQ, matched_BQ in zip(weight_LBQ[:-1] * divergence_LBQ, matched_LBQ[:-1], strict=True)
+    ]
+    return torch.stack(means_L).sum()
 
 
 def edge_divergence(student: Tensor, teacher: Tensor) -> Tensor:

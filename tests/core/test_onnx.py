@@ -1,5 +1,6 @@
 """What `transformers` exports of each family to ONNX computes what PyTorch computes."""
 
+import re
 from pathlib import Path
 
 import onnx_ir
@@ -10,6 +11,7 @@ from torch.export import Dim
 from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
 from detrdistill.catalog import CATALOG
+from detrdistill.detectors.detector import Detector
 from tests.support.factories import DETECTORS, SIDE, tiny_detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.export]
@@ -19,9 +21,22 @@ UNOPTIMISED = ("deformable-detr",)
 """The exporter's optimiser makes an invalid graph of these."""
 
 
+def apart(detector: Detector) -> Detector:
+    """Batch norms that have seen pictures and wide class heads, so that rounding decides no cell's becoming a query."""
+    torch.manual_seed(0)
+    detector.train()
+    with torch.no_grad():
+        for _ in range(30):
+            detector(torch.rand(2, 3, SIDE, SIDE))
+    for name, weight in detector.model.named_parameters():
+        if re.search(detector.info.class_tensors, name):
+            torch.nn.init.normal_(weight)
+    return detector
+
+
 @pytest.mark.parametrize(("family", "size"), DETECTORS)
 def test_an_onnx_model_computes_the_same(family: str, size: str, tmp_path: Path):
-    model = tiny_detector(family, size).model.eval()
+    model = apart(tiny_detector(family, size)).eval().model
     example = {"pixel_values": torch.rand(EXAMPLES, 3, SIDE, SIDE)}
     any_batch = CATALOG[family].onnx_batch == "any"
     shapes = {"pixel_values": {0: Dim("batch", min=1, max=64)}} if any_batch else None
@@ -36,4 +51,4 @@ def test_an_onnx_model_computes_the_same(family: str, size: str, tmp_path: Path)
             expected = model(pixel_values=pixels)
         found = session.run(["logits", "pred_boxes"], {"pixel_values": pixels.numpy()})
         for array, tensor in zip(found, (expected.logits, expected.pred_boxes), strict=True):
-            torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=0, atol=2e-5)
+            torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=1e-4, atol=1e-4)

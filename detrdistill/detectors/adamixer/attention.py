@@ -41,7 +41,10 @@ class OverlapAttention(nn.Module):
         """
         with torch.no_grad():
             overlap_BQQ = (intersection_over_foreground(xyzr) + _EPSILON).log()
-        query, key, value = self.projection(hidden_states).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        projected = self.projection(hidden_states).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = (
+            projected.contiguous()
+        )  # in another layout the export to ONNX has the output's strides wrong
         bias = (self.tau[:, None, None] * overlap_BQQ[:, None]).to(query.dtype)
         attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.output(attended.transpose(1, 2).flatten(2)), None
