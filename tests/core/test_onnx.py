@@ -17,6 +17,8 @@ from tests.support.factories import DETECTORS, SIDE, tiny_detector
 pytestmark = [pytest.mark.slow, pytest.mark.export]
 
 EXAMPLES = 2
+TOLERANCE = 5e-4
+"""Of logits up to 10 and boxes. Queries are compared as a set: cells of nearly the same score may change places."""
 UNOPTIMISED = ("deformable-detr",)
 """The exporter's optimiser makes an invalid graph of these."""
 
@@ -50,5 +52,7 @@ def test_an_onnx_model_computes_the_same(family: str, size: str, tmp_path: Path)
         with torch.inference_mode():
             expected = model(pixel_values=pixels)
         found = session.run(["logits", "pred_boxes"], {"pixel_values": pixels.numpy()})
-        for array, tensor in zip(found, (expected.logits, expected.pred_boxes), strict=True):
-            torch.testing.assert_close(torch.from_numpy(array), tensor, rtol=1e-4, atol=1e-4)
+        found_BQX = torch.cat([torch.from_numpy(array) for array in found], dim=-1)
+        distance_BQQ = torch.cdist(found_BQX, torch.cat([expected.logits, expected.pred_boxes], dim=-1), p=torch.inf)
+        assert distance_BQQ.amin(1).max() < TOLERANCE
+        assert distance_BQQ.amin(2).max() < TOLERANCE
