@@ -98,7 +98,8 @@ def test_two_methods_reach_their_shares_within_a_few_updates():
     losses = step(BATCH, half)
     by_hand = sum(losses.weights[name] * float(term) for name, term in losses.terms.items())
     assert float(losses.total.detach()) == pytest.approx(by_hand, rel=1e-5)
-    assert losses.weights["target_features.features"] == pytest.approx(0.5 * lessons[1].adapted)
+    configured = features.method.weights()["target_features.features"]
+    assert losses.weights["target_features.features"] == pytest.approx(0.5 * lessons[1].adapted * configured)
 
 
 def test_every_method_may_have_one_and_none_has_by_default():
