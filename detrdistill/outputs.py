@@ -88,6 +88,7 @@ class Denoising:
     groups: int
     """Noised copies of each target; divides the loss."""
     bins: BoxBins | None = None
+    """What the boxes of the last layers are read from (D-FINE lineage)."""
 
 
 @dataclass(frozen=True)

@@ -103,27 +103,29 @@ def table() -> str:
         "the test of that name runs five steps of every row with all its components, and loads the exported folder",
         "strictly.",
         "",
-        *_rows("family", "paper", "scores", "loss", "queries", "neck strides", "memory strides", "sizes"),
+        *_head("family", "paper", "scores", "loss", "queries", "neck strides", "memory strides", "sizes"),
     ]
     for name, family in CATALOG.items():
         queries = "picked" if family.proposal_strides else "learned"
         strides = _list(family.neck_strides), _list(family.memory_strides)
-        rows += _rows(
-            f"`{name}`", family.paper, family.scores, family.classification, queries, *strides, _list(family.sizes)
-        )[:1]
+        loss, sizes = family.classification, _list(family.sizes)
+        rows.append(_row(f"`{name}`", family.paper, family.scores, loss, queries, *strides, sizes))
     rows += ["", "## What is supported", ""]
-    rows += _rows("family", "logits", "features", "query prior", "KD-DETR points", "ONNX")
+    rows += _head("family", "logits", "features", "query prior", "KD-DETR points", "ONNX")
     for name, family in CATALOG.items():
         logits = "from softmax; boxes from all" if family.scores == "softmax" else "yes"
         features = "neck, memory" if family.neck_is_query_wide else "memory; neck by `feature_maps`"
         prior = "yes, second pass" if family.last_layer_only else "yes"
-        rows += _rows(f"`{name}`", logits, features, prior, "yes", f"{family.onnx_batch} batch")[:1]
+        rows.append(_row(f"`{name}`", logits, features, prior, "yes", f"{family.onnx_batch} batch"))
     return "\n".join(rows) + "\n" + NOTES
 
 
-def _rows(*cells: str) -> list[str]:
-    """A row, and the line below it if it is the head."""
-    return [f"| {' | '.join(cells)} |", "|" + "---|" * len(cells)]
+def _head(*cells: str) -> list[str]:
+    return [_row(*cells), "|" + "---|" * len(cells)]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _list(values: Iterable[object]) -> str:

@@ -42,9 +42,8 @@ class OverlapAttention(nn.Module):
         with torch.no_grad():
             overlap_BQQ = (intersection_over_foreground(xyzr) + _EPSILON).log()
         projected = self.projection(hidden_states).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = (
-            projected.contiguous()
-        )  # in another layout the export to ONNX has the output's strides wrong
+        # In another layout the export to ONNX has the strides of the attention's output wrong.
+        query, key, value = projected.contiguous()
         bias = (self.tau[:, None, None] * overlap_BQQ[:, None]).to(query.dtype)
         attended = scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.output(attended.transpose(1, 2).flatten(2)), None
