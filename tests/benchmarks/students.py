@@ -1,4 +1,4 @@
-"""Students with a trained trunk: `python -m tests.benchmarks.students CHECKPOINT --out FOLDER`.
+"""Students with a trained trunk: `python -m tests.benchmarks.students CHECKPOINT --out FOLDER [--only NAME]`.
 
 The papers start from trunks trained on ImageNet. Here the trunk is that of a DEIMv2 trained on COCO, and everything
 behind it is new. Writes a checkpoint folder for each student of the gain study, under the name of its family.
@@ -72,13 +72,14 @@ def trunk(detector: Detector) -> nn.Module:
 
 
 def main() -> None:
-    """Write every student."""
+    """Write the students."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.students", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="folder of a DEIMv2 with a convolutional trunk")
     parser.add_argument("--out", type=Path, required=True, help="the folders are written below it")
     parser.add_argument("--side", type=int, default=160, help="of the square input in pixels")
+    parser.add_argument("--only", action="append", choices=STUDENTS, help="this student; may be repeated")
     options = parser.parse_args()
-    for name in STUDENTS:
+    for name in options.only or STUDENTS:
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
         export_folder(build_student(name, options.checkpoint, options.side), folder, (1,))
