@@ -23,6 +23,8 @@ class Checkpoint(HasId, Base):
     classes: Mapped[list[Any]]
     parameters: Mapped[int | None] = mapped_column(BigInteger)
     queries: Mapped[int | None]
+    two_stage: Mapped[bool | None]
+    """Its queries are picked among proposals, in a family that else learns them; null where it was not recorded."""
     decoder_layers: Mapped[int | None]
     width: Mapped[int | None]
     image_height: Mapped[int | None]

@@ -23,6 +23,10 @@ class CheckpointView(BaseModel):
     classes: list[str] = Field(description="names by output index; none for detections, which have the data set's ids")
     parameters: int | None
     queries: int | None
+    two_stage: bool | None = Field(
+        description="queries are picked among proposals, in a family that else learns them (Deformable DETR); "
+        "null also where it was not recorded"
+    )
     decoder_layers: int | None
     width: int | None = Field(description="channels of a query")
     image_height: int | None = Field(description="rows of its input; null: images of varying size, or none are read")

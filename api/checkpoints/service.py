@@ -104,6 +104,7 @@ def _facts(card: CheckpointCard | BlackBox) -> dict[str, Any]:
         "family": card.family,
         "parameters": card.parameters,
         "queries": card.queries,
+        "two_stage": card.two_stage,
         "decoder_layers": card.decoder_layers,
         "width": card.width,
     }

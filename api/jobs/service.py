@@ -126,7 +126,7 @@ def _check_student(request: JobCreate, student: Checkpoint | None) -> None:
             )
         size = config.data.image_size or student.image_width or DEFAULT_IMAGE_SIZE
         try:
-            check_queries(_family(student), student.queries, size)
+            check_queries(_family(student), student.queries, size, two_stage=bool(student.two_stage))
         except ConfigError as error:
             raise from_core(error, "/config/data/image_size") from error
 

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from detrdistill.config import Architecture
+from detrdistill.detectors.build import build_detector
+from detrdistill.export import export_folder
+from tests.support.problems import assert_problem
 from tests.support.uploads import zip_of, zip_with
 
 
@@ -95,10 +99,22 @@ def test_a_checkpoint_comes_as_a_zip_or_file_by_file(client: TestClient, teacher
     assert first["sha256"] == second["sha256"]
     assert first["family"] == "rt-detr-v2"
     assert first["classes"] == ["red", "green"]
-    assert (first["queries"], first["decoder_layers"], first["width"]) == (12, 3, 64)
+    assert (first["queries"], first["two_stage"], first["decoder_layers"], first["width"]) == (12, False, 3, 64)
     assert (first["image_height"], first["image_width"]) == (96, 96)
     assert 800_000 < first["parameters"] < 1_500_000
     assert client.get(f"/checkpoints/{first['id']}").json() == first
+
+
+def test_a_start_with_more_queries_than_proposals_is_refused(client: TestClient, dataset_id: str, tmp_path: Path):
+    """300 queries are picked among the proposals at 192 px, but there are only 85 of these at 64 px."""
+    architecture = Architecture(family="deformable-detr", size="nano-two-stage", queries=300)
+    export_folder(build_detector(architecture, ("red", "green"), 192, seed=0), tmp_path, (1, 2))
+    start = client.post("/checkpoints", data={"name": "start"}, files={"files": ("s.zip", zip_of(tmp_path))}).json()
+    assert (start["two_stage"], start["queries"]) == (True, 300)
+    job = {"name": "start", "dataset_id": dataset_id, "student_id": start["id"]}
+    small = client.post("/jobs", json=job | {"config": {"kind": "train", "data": {"image_size": 64}}})
+    assert "among the 85 cells" in assert_problem(small, 422, "/config/data/image_size")["detail"]
+    assert client.post("/jobs", json=job | {"config": {"kind": "train"}}).status_code == 202
 
 
 def test_real_weights_and_data_are_understood(client: TestClient, shared: Path):
