@@ -139,8 +139,9 @@ class MatchedLogits(Method):
             student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
             teacher_PC = probability_LBTC[positives.layer_P, positives.image_P, positives.target_P]
             terms["classification"] = (weight_P * divergence(student_PC, teacher_PC, self.scores)).sum()
-        if negatives is not None:
+        if self.split:
             terms = {name: self.positive_weight * term for name, term in terms.items()}
+        if negatives is not None:
             weight_P = self.negative_weight * self._pair_weights(negatives, score_LBT, signals.targets)
             box_terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, negatives, weight_P)
             terms |= {f"negative_{name}": term for name, term in box_terms.items()}
@@ -204,8 +205,8 @@ class MatchedLogits(Method):
         teacher_boxes_LBT4: Tensor,
         positive_LBT: Tensor,
         selected_LBT: Tensor | None,
-    ) -> tuple[Assignment, Assignment]:
-        """Two assignments: positives by class and box, negatives by box alone.
+    ) -> tuple[Assignment, Assignment | None]:
+        """Two assignments: positives by class and box, negatives by box alone and only where they count.
 
         Positives and negatives are columns of the same cost matrix; the columns of the other kind are given a cost
         that no real pair reaches, and the pairs that took one nevertheless are dropped.
@@ -218,6 +219,8 @@ class MatchedLogits(Method):
         if self.class_weight > 0:
             full_LBQT = box_LBQT + self.class_weight * self._class_cost(logits_LBQC, probability_LBTC)
         positives = _assign_columns(full_LBQT, positive_LBT)
+        if self.negative_weight == 0:
+            return positives, None
         if self.negative_pool == "remaining":
             box_LBQT[positives.layer_P, positives.image_P, positives.query_P] = _EXCLUDED
         return positives, _assign_columns(box_LBQT, negative_LBT)

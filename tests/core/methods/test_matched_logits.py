@@ -94,6 +94,16 @@ def test_split_distils_classes_of_positives_only():
     assert terms["l1"] == pytest.approx(0, abs=1e-5)
 
 
+def test_negatives_of_weight_zero_are_not_matched():
+    """The positives' terms stay as they are."""
+    targets = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
+    student, teacher = output_of(TEACHER_LOGITS + 0.5, TEACHER_BOXES + 0.01), output_of(TEACHER_LOGITS, TEACHER_BOXES)
+    terms = terms_of(student, teacher, targets, split=True)
+    assert {name for name in terms if name.startswith("negative")} == {"negative_l1", "negative_giou"}
+    positives = {name: value for name, value in terms.items() if not name.startswith("negative")}
+    assert terms_of(student, teacher, targets, split=True, negative_weight=0.0) == pytest.approx(positives)
+
+
 @pytest.mark.parametrize(("pool", "l1"), [("all", 0.0), ("remaining", 0.3)])
 def test_negatives_may_or_may_not_share_the_positives_student_queries(pool: str, l1: float):
     """Both teacher boxes lie on student query 0; the second student query is 0.3 away."""
