@@ -34,7 +34,7 @@ class MatchedLogits(BaseModel):
     kind: Literal["matched_logits"] = "matched_logits"
     variant: Variant = "official"
     weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component (lambda 1)."""
+    """Coefficient of the whole component (lambda 1). Recommended: 0.3."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
@@ -46,11 +46,12 @@ class MatchedLogits(BaseModel):
     """Weight of 1 - GIoU, in the matching cost and in the loss."""
     split: bool = False
     """Match and distil the teacher's positives (those the ground truth is assigned to) and negatives apart, negatives
-    by boxes only. Paper: true. Recommended: true."""
+    by boxes only. Paper: true."""
     positive_weight: float = Field(default=1.0, ge=0)
     """Weight of the positives' part; needs `split`."""
     negative_weight: float = Field(default=1.0, ge=0)
-    """Weight of the negatives' part; needs `split`. Recommended: 0."""
+    """Weight of the negatives' part; needs `split`. Without them, at a `weight` of 1, students with learned queries
+    (AdaMixer, Conditional DETR) gained more, and those that pick their queries less: docs/results.md."""
     negative_pool: Literal["all", "remaining"] = "all"
     """Student queries the negatives may match: all, or those the positives left; needs `split`."""
     pair_weight: Literal["none", "teacher_confidence"] = "none"
@@ -80,12 +81,7 @@ class MatchedLogits(BaseModel):
     @classmethod
     def _variant(cls, values: Any) -> Any:
         paper = {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
-        recommended = {
-            "split": True,
-            "negative_weight": 0.0,
-            "pair_weight": "teacher_confidence",
-            "contrastive_weight": 0.0,
-        }
+        recommended = {"weight": 0.3, "pair_weight": "teacher_confidence", "contrastive_weight": 0.0}
         return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
 
 
