@@ -9,11 +9,12 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
-from detrdistill.catalog import CATALOG, FamilyName, family_of
+from detrdistill.catalog import CATALOG, FamilyName, Scores, family_of
 from detrdistill.errors import CheckpointError
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 from detrdistill.preprocessing import Preprocessing
@@ -40,6 +41,42 @@ class CheckpointCard:
     width: int
     image_size: tuple[int, int] | None
     """Height and width of the input in pixels; None where it was trained on images of varying size."""
+
+
+class CoverageFacts(BaseModel):
+    """How the tensors of a checkpoint and those of its detector correspond by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    loaded: int
+    total: int
+    """Tensors of the detector."""
+    missing: tuple[str, ...] = ()
+    """The first tensors of the detector that the checkpoint lacks."""
+    unexpected: tuple[str, ...] = ()
+    """The first tensors of the checkpoint that the detector lacks."""
+    renamed: tuple[str, ...] = ()
+    """What was done to names, as sentences."""
+
+
+class CheckpointFacts(BaseModel):
+    """What the check of a checkpoint found out; facts that only a detector has are None for a black box."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["detector", "onnx", "detections"]
+    family: FamilyName | None = None
+    scores: Scores
+    classes: tuple[str, ...] = ()
+    parameters: int | None = None
+    queries: int | None = None
+    two_stage: bool | None = None
+    decoder_layers: int | None = None
+    width: int | None = None
+    image_size: tuple[int, int] | None = None
+    """Height and width of the input in pixels."""
+    coverage: CoverageFacts | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def inspect_checkpoint(folder: Path) -> CheckpointCard:

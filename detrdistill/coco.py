@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
 
 from detrdistill.errors import DatasetError
 
@@ -23,6 +24,15 @@ _SPLIT_WORDS: dict[Split, tuple[str, ...]] = {"train": ("train",), "val": ("val"
 _EXAMPLES = 5
 MIN_BOX_PX = 1.0
 """Boxes with a thinner side are left out."""
+
+
+class DatasetOptions(BaseModel):
+    """How a data set is read, where its files leave it open."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    val_fraction: float | None = Field(default=None, gt=0, lt=1, description="share of images for validation")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the split")
 
 
 @dataclass(frozen=True)
@@ -97,13 +107,22 @@ def _word_of(stem: str) -> str:
     return stem.lower().removeprefix("instances_").rstrip("0123456789").rstrip("_-")
 
 
-def read_split(root: Path, split: Split, *, check_files: bool = False) -> CocoSet:
+_AS_GIVEN = DatasetOptions()
+
+
+def _do_nothing() -> None: ...
+
+
+def read_split(
+    root: Path, split: Split, *, check_files: bool = False, on_progress: Callable[[], None] = _do_nothing
+) -> CocoSet:
     """Read one split.
 
     Args:
         root: folder of the data set.
         split: `train` or `val`.
         check_files: also open the header of every image and compare its size with the annotations.
+        on_progress: called after each image that was checked.
 
     Raises:
         DatasetError: with the number of offending entries and the first of them.
@@ -131,17 +150,31 @@ def read_split(root: Path, split: Split, *, check_files: bool = False) -> CocoSe
     if not any(image.labels for image in images):
         raise DatasetError(f"{where} has no boxes to learn from.", hint="Annotate the images of this split.")
     if check_files:
-        _check_files(images, where)
+        _check_files(images, where, on_progress)
     return CocoSet(tuple(names[category] for category in category_ids), category_ids, images, document, tuple(warnings))
 
 
-def read_splits(root: Path, *, check_files: bool = False) -> dict[Split, CocoSet]:
+def read_splits(
+    root: Path,
+    *,
+    check_files: bool = False,
+    options: DatasetOptions = _AS_GIVEN,
+    on_progress: Callable[[], None] = _do_nothing,
+) -> dict[Split, CocoSet]:
     """Read both splits and check that they agree on the classes.
 
     Raises:
-        DatasetError: as `read_split`, or the splits name different categories.
+        DatasetError: as `read_split`, the splits name different categories, or there is nothing to split.
     """
-    sets: dict[Split, CocoSet] = {split: read_split(root, split, check_files=check_files) for split in SPLITS}
+    if options.val_fraction is not None:
+        raise DatasetError(
+            "This data set has its own splits; val_fraction has nothing to divide.",
+            hint="Leave val_fraction out.",
+            pointer="/val_fraction",
+        )
+    sets: dict[Split, CocoSet] = {
+        split: read_split(root, split, check_files=check_files, on_progress=on_progress) for split in SPLITS
+    }
     train, val = sets["train"], sets["val"]
     if (train.classes, train.category_ids) != (val.classes, val.category_ids):
         raise DatasetError(
@@ -316,9 +349,10 @@ def _boxes(
     return kept
 
 
-def _check_files(images: Iterable[ImageRecord], where: str) -> None:
+def _check_files(images: Iterable[ImageRecord], where: str, on_progress: Callable[[], None]) -> None:
     wrong: list[str] = []
     for image in images:
+        on_progress()
         try:
             with Image.open(image.path, formats=IMAGE_FORMATS) as header:
                 size = header.size

@@ -1,6 +1,6 @@
 """Whether the parts of a job fit together: all that is known without a GPU, from the rows of its resources alone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import cast
 
 from api.checkpoints.models import Checkpoint
@@ -31,9 +31,43 @@ def check_job(
     Raises:
         ApiError: with the pointer into the request.
     """
+    check_parts(config, teachers, has_student=student is not None)
     _check_student(config, student)
     _check_teachers(config, teachers, dataset)
     _check_families(config, teachers, student)
+
+
+def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], *, has_student: bool) -> None:
+    """Refuse a job that names too few or too many checkpoints; what they are need not be known yet.
+
+    Args:
+        config: what to do.
+        teachers: names of the teachers that have a checkpoint; the first has none.
+        has_student: there is a checkpoint that the student starts from.
+
+    Raises:
+        ApiError: with the pointer into the request.
+    """
+    if (config.student is None) != has_student:
+        raise ApiError(
+            "A job needs either an architecture or a checkpoint for its student, not both.",
+            pointer="/student_id" if has_student else "/config/student",
+            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
+            "or student_id to a checkpoint.",
+            code="student_ambiguous",
+        )
+    guides = config.guides if isinstance(config, DistillConfig) else {}
+    for name in teachers:
+        if name not in guides:
+            raise ApiError(
+                f"The configuration has no further teacher {name!r}." if guides else "A train job has no teacher.",
+                pointer=teacher_pointer(name),
+                hint="Name it in config.further_teachers, or leave it out."
+                if guides
+                else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
+            )
+    for name, guide in guides.items():
+        _check_source(guide, teacher_pointer(name), has_checkpoint=name in teachers)
 
 
 def teacher_pointer(name: str) -> str:
@@ -42,14 +76,6 @@ def teacher_pointer(name: str) -> str:
 
 
 def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | None) -> None:
-    if (config.student is None) == (student is None):
-        raise ApiError(
-            "A job needs either an architecture or a checkpoint for its student, not both.",
-            pointer="/config/student" if student is None else "/student_id",
-            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
-            "or student_id to a checkpoint.",
-            code="student_ambiguous",
-        )
     if student is not None:
         if student.family is None or student.queries is None:
             raise ApiError(
@@ -65,32 +91,24 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
 
 
 def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], dataset: Dataset) -> None:
-    """Every teacher of the configuration has its checkpoint, and none is left over; the first has no name."""
-    guides = config.guides if isinstance(config, DistillConfig) else {}
-    for name in teachers:
-        if name not in guides:
-            raise ApiError(
-                f"The configuration has no further teacher {name!r}." if guides else "A train job has no teacher.",
-                pointer=teacher_pointer(name),
-                hint="Name it in config.further_teachers, or leave it out."
-                if guides
-                else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
-            )
-    for name, guide in guides.items():
-        _check_teacher(guide, teachers.get(name), dataset, teacher_pointer(name))
+    """The classes of every teacher fit the data set; the first has no name."""
+    for name in config.guides if isinstance(config, DistillConfig) else ():
+        if name in teachers:
+            _check_teacher(teachers[name], dataset, teacher_pointer(name))
 
 
-def _check_teacher(guide: Guide, teacher: Checkpoint | None, dataset: Dataset, pointer: str) -> None:
-    if guide.teacher.source == "ema":
-        if teacher is not None:
-            raise ApiError(
-                "The moving average of the student teaches; there is no place for a checkpoint.",
-                pointer=pointer,
-                hint=f'Leave {pointer} out, or set the source of this teacher to "checkpoint".',
-            )
-        return
-    if teacher is None:
+def _check_source(guide: Guide, pointer: str, *, has_checkpoint: bool) -> None:
+    if guide.teacher.source == "ema" and has_checkpoint:
+        raise ApiError(
+            "The moving average of the student teaches; there is no place for a checkpoint.",
+            pointer=pointer,
+            hint=f'Leave {pointer} out, or set the source of this teacher to "checkpoint".',
+        )
+    if guide.teacher.source == "checkpoint" and not has_checkpoint:
         raise ApiError("A distill job needs a teacher.", pointer=pointer, hint="Upload one with POST /checkpoints.")
+
+
+def _check_teacher(teacher: Checkpoint, dataset: Dataset, pointer: str) -> None:
     if teacher.kind == "detections":
         return  # they have the ids of a data set; the training process reads them against this one
     try:
@@ -125,4 +143,4 @@ def _identity(checkpoint: Checkpoint) -> FamilyName | BlackBox:
 
 
 def _family(checkpoint: Checkpoint) -> FamilyName:
-    return cast("FamilyName", checkpoint.family)  # the column is filled by `inspect_checkpoint` alone
+    return cast("FamilyName", checkpoint.family)  # the column is filled by `check_checkpoint` alone

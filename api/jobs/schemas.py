@@ -49,6 +49,9 @@ class JobView(BaseModel):
     name: str
     kind: Literal["train", "distill"]
     state: JobState
+    waiting_for: list[str] = Field(
+        description="pointers to the data set and checkpoints that are still being checked; the job is held meanwhile"
+    )
     cancel_requested: bool = Field(description="a running job that was asked to stop")
     stage: Stage | None = Field(description="what a running job is doing")
     progress: float = Field(description="share of all training steps done, in [0, 1]")
