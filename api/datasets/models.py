@@ -16,7 +16,7 @@ class Dataset(HasId, Base):
     name: Mapped[str]
     classes: Mapped[list[Any]]
     splits: Mapped[dict[str, Any]]
-    """For each split its numbers of images and boxes."""
+    """For each split its numbers of images, of boxes, and of boxes of each class."""
     warnings: Mapped[list[Any]]
     size: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str | None]

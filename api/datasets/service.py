@@ -11,11 +11,11 @@ from api.datasets.models import Dataset
 from api.errors import from_core
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.coco import find_root, read_splits
+from detrdistill.coco import IMAGE_SUFFIXES, find_root, read_splits
 from detrdistill.errors import DatasetError
 
-_SUFFIXES = (".json", ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".txt", ".md", ".csv", ".yaml", ".yml")
-"""Images, annotations, and the notes that people keep beside them."""
+_SUFFIXES = (".json", *IMAGE_SUFFIXES)
+"""Annotations and images."""
 
 
 def create_from_files(session: Session, storage: Storage, name: str, files: Sequence[UploadFile]) -> Dataset:
@@ -25,8 +25,8 @@ def create_from_files(session: Session, storage: Storage, name: str, files: Sequ
         ApiError: the files are not a COCO data set; nothing was kept.
     """
     with storage.staging() as folder:
-        receive(files, folder, suffixes=_SUFFIXES)
-        dataset = _describe(name, folder, "/files")
+        skipped = receive(files, folder, suffixes=_SUFFIXES)
+        dataset = _describe(name, folder, "/files", skipped.warnings)
         dataset.id = uuid7()
         storage.publish(folder, "datasets", dataset.id)
     try:
@@ -48,19 +48,24 @@ def create_from_path(session: Session, name: str, path: str) -> Dataset:
     return _store(session, dataset)
 
 
-def _describe(name: str, folder: Path, pointer: str) -> Dataset:
+def _describe(name: str, folder: Path, pointer: str, skipped: Sequence[str] = ()) -> Dataset:
     try:
         sets = read_splits(find_root(folder), check_files=True)
     except DatasetError as error:
+        error.message = " ".join([error.message, *skipped])
         raise from_core(error, pointer) from error
     return Dataset(
         name=name,
         classes=list(sets["train"].classes),
         splits={
-            split: {"images": len(content.images), "boxes": sum(len(image.labels) for image in content.images)}
+            split: {
+                "images": len(content.images),
+                "boxes": sum(content.boxes_per_class),
+                "boxes_per_class": content.boxes_per_class,
+            }
             for split, content in sets.items()
         },
-        warnings=[warning for content in sets.values() for warning in content.warnings],
+        warnings=[*skipped, *(warning for content in sets.values() for warning in content.warnings)],
         size=folder_size(folder),
     )
 
