@@ -2,6 +2,7 @@
 
 The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`, and in
 `paths.further_teachers` a path for each name of `config.further_teachers`; relative paths are relative to the file.
+`paths.dataset_options` says how to read a data set that leaves it open: `{"val_fraction": 0.2, "seed": 0}`.
 Started again, an interrupted run resumes.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RunConfig
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
@@ -28,6 +30,7 @@ class RunPaths(BaseModel):
     teacher: Path | None = None
     further_teachers: dict[str, Path] = {}
     student: Path | None = None
+    dataset_options: DatasetOptions = DatasetOptions()
 
 
 class RunFile(BaseModel):
@@ -63,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         teacher=given.teacher and home / given.teacher,
         further_teachers={name: home / path for name, path in given.further_teachers.items()},
         student=given.student and home / given.student,
+        dataset_options=given.dataset_options,
     )
     stop = _stop_on_signals()
     try:

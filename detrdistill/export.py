@@ -1,7 +1,7 @@
 """Write the student alone, as a folder that `transformers` loads with one line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForObjectDetection
 
 from detrdistill.catalog import Family
+from detrdistill.coco import Id
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import names_of_tensors
 from detrdistill.errors import CheckpointError
@@ -21,7 +22,7 @@ LABEL_MAP = "label_map.json"
 MODEL_CARD = "README.md"
 
 
-def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...]) -> None:
+def export_folder(detector: Detector, folder: Path, category_ids: Sequence[Id | None]) -> None:
     """Save weights (safetensors), configuration, preprocessing and label map into an existing folder.
 
     `category_ids` are the COCO ids of the classes, for those who evaluate against the original annotations.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RunConfig
 
 
@@ -21,5 +22,6 @@ class RunSpec(BaseModel):
     teacher: Path | None = None
     further_teachers: dict[str, Path] = {}
     student: Path | None = None
+    dataset_options: DatasetOptions = DatasetOptions()
     silence_seconds: float
     """The process ends itself when it has heard nothing from its worker for so long."""

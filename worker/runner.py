@@ -51,7 +51,7 @@ def _run(spec: RunSpec, report: Callable[[Event], None], should_stop: Callable[[
     from detrdistill.engine.run import run  # noqa: PLC0415
     from detrdistill.engine.session import Paths  # noqa: PLC0415
 
-    paths = Paths(spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student)
+    paths = Paths(spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student, spec.dataset_options)
     try:
         run(spec.config, paths, report, should_stop)
     except Stopped:

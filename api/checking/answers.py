@@ -97,9 +97,9 @@ def _conclude(session: Session, storage: Storage, row: Resource) -> HTTPStatus:
     except _DATABASE_DOWN:
         return HTTPStatus.ACCEPTED
     if row.error is not None:
-        error = row.error
+        error, message = row.error, " ".join([row.error["message"], *row.warnings])  # what the upload left out
         _forget(session, storage, row)
-        raise ApiError(error["message"], pointer=error["pointer"], hint=error["hint"], code=error["code"])
+        raise ApiError(message, pointer=error["pointer"], hint=error["hint"], code=error["code"])
     return HTTPStatus.CREATED if row.state == ResourceState.READY else HTTPStatus.ACCEPTED
 
 

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Update, func, or_, select, update
+from sqlalchemy import Update, cast, func, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from api.checking.models import ResourceState
@@ -113,8 +114,13 @@ def renew(session: Session, owned: CheckClaim, lease_seconds: float) -> bool:
 
 
 def accept(session: Session, owned: CheckClaim, facts: Mapping[str, Any]) -> bool:
-    """Make a resource ready, with what the check found out; false if the check is no longer ours."""
+    """Make a resource ready, with what the check found out; false if the check is no longer ours.
+
+    Its warnings come after those of the upload.
+    """
     known = {name: value for name, value in facts.items() if value is not None}
+    if "warnings" in known:
+        known["warnings"] = RESOURCES[owned.kind].warnings.op("||")(cast(known["warnings"], JSONB))
     return _settle(session, owned, state=ResourceState.READY.value, **known)
 
 

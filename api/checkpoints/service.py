@@ -29,9 +29,9 @@ def create_from_files(session: Session, storage: Storage, name: str, files: Sequ
         ApiError: the files cannot be taken; nothing was kept.
     """
     with storage.staging() as folder:
-        receive(files, folder, suffixes=_SUFFIXES)
+        skipped = receive(files, folder, suffixes=_SUFFIXES)
         root = find_root(folder)
-        return _keep(session, storage, root, _described(name, root))
+        return _keep(session, storage, root, _described(name, root, skipped.warnings))
 
 
 def create_from_path(session: Session, name: str, path: str) -> Checkpoint:
@@ -71,9 +71,9 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
         return _keep(session, storage, folder, checkpoint)
 
 
-def _described(name: str, folder: Path) -> Checkpoint:
+def _described(name: str, folder: Path, warnings: Sequence[str] = ()) -> Checkpoint:
     """What is known before the check."""
-    return Checkpoint(name=name, classes=[], warnings=[], size=folder_size(folder))
+    return Checkpoint(name=name, classes=[], warnings=list(warnings), size=folder_size(folder))
 
 
 def _keep(session: Session, storage: Storage, folder: Path, checkpoint: Checkpoint) -> Checkpoint:

@@ -11,10 +11,10 @@ from api.checking.answers import store
 from api.datasets.models import Dataset
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.coco import DatasetOptions
+from detrdistill.coco import IMAGE_SUFFIXES, DatasetOptions
 
-_SUFFIXES = (".json", ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".txt", ".md", ".csv", ".yaml", ".yml")
-"""Images, annotations, and the notes that people keep beside them."""
+_SUFFIXES = (".json", *IMAGE_SUFFIXES)
+"""Annotations and images."""
 
 
 def create_from_files(
@@ -26,8 +26,8 @@ def create_from_files(
         ApiError: the files cannot be taken; nothing was kept.
     """
     with storage.staging() as folder:
-        receive(files, folder, suffixes=_SUFFIXES)
-        dataset = _described(name, folder, options)
+        skipped = receive(files, folder, suffixes=_SUFFIXES)
+        dataset = _described(name, folder, options, skipped.warnings)
         dataset.id = uuid7()
         storage.publish(folder, "datasets", dataset.id)
     try:
@@ -51,8 +51,13 @@ def create_from_path(session: Session, name: str, path: str, options: DatasetOpt
     return dataset
 
 
-def _described(name: str, folder: Path, options: DatasetOptions) -> Dataset:
+def _described(name: str, folder: Path, options: DatasetOptions, warnings: Sequence[str] = ()) -> Dataset:
     """What is known before the check."""
     return Dataset(
-        name=name, classes=[], splits={}, warnings=[], options=options.model_dump(), size=folder_size(folder)
+        name=name,
+        classes=[],
+        splits={},
+        warnings=list(warnings),
+        options=options.model_dump(),
+        size=folder_size(folder),
     )

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from detrdistill.boxes import to_xyxy
-from detrdistill.coco import CocoSet
+from detrdistill.coco import CocoSet, Id, key_of
 from detrdistill.data.dataset import Batch, Input
 from detrdistill.events import CocoMetrics
 
@@ -30,40 +30,37 @@ class CocoEvaluator:
         self.split = split
         self.sizes = {image.id: (image.width, image.height) for image in split.images}
         self.ground_truth: Any = COCO()
-        self.ground_truth.dataset = _complete(split.annotations)
+        self.ground_truth.dataset = _with_dense_ids(split)
+        self.dense_ids = {image.id: index for index, image in enumerate(split.images, start=1)}
         with _silence():
             self.ground_truth.createIndex()
 
-    def score(self, detections: Mapping[int, tuple[Tensor, Tensor, Tensor]]) -> CocoMetrics:
+    def score(self, detections: Mapping[Id, tuple[Tensor, Tensor, Tensor]]) -> CocoMetrics:
         """Compute the COCO numbers.
 
         Args:
             detections: for each image id, scores `[R]`, class indices `[R]` and boxes `[R, 4]` (x0, y0, x1, y1) in
                 pixels of the original image.
         """
-        rows = [_rows(image_id, *values, self.split.category_ids) for image_id, values in detections.items()]
+        rows = [_rows(self.dense_ids[image_id], *values) for image_id, values in detections.items()]
         with _silence():
             found = np.concatenate(rows)
             results = self.ground_truth.loadRes(found) if len(found) else COCO()  # a dead detector finds nothing
             evaluation = COCOeval(self.ground_truth, results, "bbox")
-            evaluation.params.imgIds = list(detections)
+            evaluation.params.imgIds = [self.dense_ids[image_id] for image_id in detections]
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
         stats = [float(value) for value in evaluation.stats]
         precision = evaluation.eval["precision"][:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 detections
-        category_ids = evaluation.params.catIds
         return CocoMetrics(
             **dict(zip(_STATS, stats, strict=False)),
-            per_class={
-                name: _mean(precision[:, :, category_ids.index(category)])
-                for name, category in zip(self.split.classes, self.split.category_ids, strict=True)
-            },
+            per_class={name: _mean(precision[:, :, label]) for label, name in enumerate(self.split.classes)},
         )
 
     def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> CocoMetrics:
         """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`."""
-        found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        found: dict[Id, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():
             for batch in batches:
                 pixels_BCHW = prepare.normalise(batch.images[0].to(device, non_blocking=True))
@@ -100,9 +97,9 @@ def _mean(precision: np.ndarray) -> float:
     return float(valid.mean()) if valid.size else -1.0
 
 
-def _rows(image_id: int, scores_R: Tensor, labels_R: Tensor, boxes_R4: Tensor, ids: Sequence[int]) -> np.ndarray:
-    """Rows (image, x, y, width, height, score, category) as `COCO.loadRes` takes them."""
-    category_R = torch.tensor(ids, dtype=torch.float64)[labels_R]
+def _rows(image_id: int, scores_R: Tensor, labels_R: Tensor, boxes_R4: Tensor) -> np.ndarray:
+    """Rows (image, x, y, width, height, score, category) as `COCO.loadRes` takes them, with dense ids."""
+    category_R = labels_R.double() + 1
     size_R2 = boxes_R4[:, 2:] - boxes_R4[:, :2]
     image_R = torch.full_like(category_R, image_id)
     columns = [
@@ -115,18 +112,25 @@ def _rows(image_id: int, scores_R: Tensor, labels_R: Tensor, boxes_R4: Tensor, i
     return torch.cat(columns, dim=1).numpy()
 
 
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Annotations with the fields pycocotools needs and COCO exports often lack."""
+def _with_dense_ids(split: CocoSet) -> dict[str, Any]:
+    """The ground truth with ids 1, 2, 3, ...: pycocotools passes ids through float64, which holds no others safely."""
+    images = {key_of(image.id): index for index, image in enumerate(split.images, start=1)}
+    labels = range(1, len(split.classes) + 1)
+    categories = {key_of(category): label for label, category in zip(labels, split.category_ids, strict=True)}
     annotations = [
-        {
-            **annotation,
+        row
+        | {
             "id": index,
-            "iscrowd": int(bool(annotation.get("iscrowd", 0))),
-            "area": annotation.get("area", annotation["bbox"][2] * annotation["bbox"][3]),
+            "image_id": images[key_of(row["image_id"])],
+            "category_id": categories[key_of(row["category_id"])],
         }
-        for index, annotation in enumerate(document["annotations"], start=1)
+        for index, row in enumerate(split.annotations["annotations"], start=1)
     ]
-    return {"images": document["images"], "categories": document["categories"], "annotations": annotations}
+    return {
+        "images": [{"id": index} for index in images.values()],
+        "categories": [{"id": label} for label in labels],
+        "annotations": annotations,
+    }
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from detrdistill import __version__
 from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import class_map, inspect_checkpoint
-from detrdistill.coco import find_root, read_splits
+from detrdistill.coco import DatasetOptions, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import DetectionDataset, EpochSampler, Source, evaluation_batches, input_of
 from detrdistill.data.detections import RecordedDetections
@@ -60,6 +60,8 @@ class Paths:
     """The same for each of `DistillConfig.further_teachers`, by name."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
+    dataset_options: DatasetOptions = field(default_factory=DatasetOptions)
+    """How the data set is to be read."""
 
 
 class Session:
@@ -78,13 +80,19 @@ class Session:
         self.should_stop = should_stop
         _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sets = read_splits(find_root(paths.dataset))
+        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options)
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
         self.workers = _loader_workers(config.data.workers)
-        content = json.dumps([config.model_dump(), self.train_set.classes, len(self.train_set.images)])
-        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        options = paths.dataset_options.model_dump(exclude_defaults=True)
+        content = [
+            config.model_dump(),
+            self.train_set.classes,
+            len(self.train_set.images),
+            *([options] * bool(options)),
+        ]
+        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
         trained = 2 if isinstance(config, DistillConfig) and config.control else 1

@@ -6,9 +6,9 @@ The number this gives is the one the project publishes, so that the reported AP 
 from pathlib import Path
 
 import torch
-from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
+from detrdistill.coco import Id, load_image
 from detrdistill.engine.evaluate import CocoEvaluator, milliseconds_per_image
 from detrdistill.events import CocoMetrics
 
@@ -20,12 +20,12 @@ def evaluate_folder(
     processor = AutoImageProcessor.from_pretrained(folder)
     model = AutoModelForObjectDetection.from_pretrained(folder).eval().to(device)
     images = evaluator.split.images
-    found: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+    found: dict[Id, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
     pixels_BCHW = torch.empty(0)
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             records = images[start : start + batch_size]
-            pictures = [Image.open(record.path).convert("RGB") for record in records]
+            pictures = [load_image(record) for record in records]
             pixels_BCHW = processor(images=pictures, return_tensors="pt")["pixel_values"].to(device)
             outputs = model(pixel_values=pixels_BCHW)
             sizes = [(record.height, record.width) for record in records]

@@ -74,8 +74,8 @@ def test_what_is_repaired_is_said(client: TestClient, rectangles: Path):
     dataset = client.post("/datasets", data={"name": "mended"}, files={"files": ("d.zip", content)}).json()
     assert dataset["splits"]["train"]["boxes"] == len(document["annotations"]) - 2
     assert dataset["warnings"] == [
-        "train.json: 1 boxes reach outside their image and were clipped for training.",
-        "train.json: 1 boxes are thinner than one pixel and are not trained on.",
+        "train.json: 1 boxes reach outside their image and were clipped.",
+        "train.json: 1 boxes are thinner than one pixel, or negative, and are left out.",
     ]
 
 
