@@ -7,6 +7,7 @@ Started again, an interrupted run resumes.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detrdistill.config import RunConfig
+from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
 
@@ -52,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.run}: {error}", file=sys.stderr)
         return 1
 
+    never_spin(os.environ)
     from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
     from detrdistill.engine.session import Paths  # noqa: PLC0415
 
