@@ -8,6 +8,7 @@ Started again, an interrupted run resumes.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from detrdistill.coco import DatasetOptions
 from detrdistill.config import RunConfig
+from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
 
@@ -55,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.run}: {error}", file=sys.stderr)
         return 1
 
+    never_spin(os.environ)
     from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
     from detrdistill.engine.session import Paths  # noqa: PLC0415
 

@@ -56,3 +56,9 @@ class Stopped(DetrDistillError):
     """The caller asked the run to stop; a checkpoint was written and the run can be resumed."""
 
     code = "stopped"
+
+
+class TrainingProcessLost(DetrDistillError):
+    """A process of the run ended before it could say why; started again, the run resumes."""
+
+    code = "training_process_lost"

@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 from api.db import get_engine
 from api.settings import get_settings
 from api.workers import repository as workers
+from detrdistill.engine.processes import die_with_parent
 from worker.reporter import DATABASE_DOWN
-from worker.runner import die_with_parent
 from worker.supervisor import run_job
 
 _log = logging.getLogger(__name__)

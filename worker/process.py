@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from detrdistill.engine.processes import never_spin
 from detrdistill.events import EVENT, Event
 from worker.protocol import RunSpec
 
 SPEC_FILE = "spec.json"
 LOG_FILE = "log.txt"
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "MKL_", "PYTORCH_", "TORCH_")
+_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "OMP_", "GOMP_", "KMP_", "MKL_", "PYTORCH_", "TORCH_")
 """What a training may know of its surroundings; no credentials."""
 
 
@@ -103,6 +104,7 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
     }
+    never_spin(kept)
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -1,6 +1,5 @@
 """The training process: `python -m worker.runner spec.json`. See `worker.protocol` for how it talks to its worker."""
 
-import ctypes
 import errno
 import logging
 import os
@@ -13,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from detrdistill.errors import DetrDistillError, Stopped
+from detrdistill.engine.processes import die_with_parent
+from detrdistill.errors import DetrDistillError, Stopped, TrainingProcessLost
 from detrdistill.events import Event, RunFailed, RunStopped
 from worker.protocol import RunSpec
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -56,6 +54,8 @@ def _run(spec: RunSpec, report: Callable[[Event], None], should_stop: Callable[[
         run(spec.config, paths, report, should_stop)
     except Stopped:
         return RunStopped()
+    except TrainingProcessLost:
+        raise  # another attempt may succeed
     except DetrDistillError as error:
         return RunFailed(code=error.code, message=error.message, hint=error.hint, pointer=error.pointer)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -72,15 +72,6 @@ def _run(spec: RunSpec, report: Callable[[Event], None], should_stop: Callable[[
         message = f"Unexpected {type(error).__name__}: {error}"
         return RunFailed(code="internal", message=message, hint="log.txt among the job's files has the details.")
     return None
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it dies (Linux)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def _take_standard_output() -> TextIO:

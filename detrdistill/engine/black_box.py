@@ -80,16 +80,8 @@ class OnnxTeacher(BlackBoxTeacher):
         self.card = card
         self.source = preprocessing
         self.class_map = class_map
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        available: list[str] = onnxruntime.get_available_providers()
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                folder / MODEL, providers=[name for name in wanted if name in available]
-            )
-        except Exception as error:  # onnxruntime's errors share no narrower type
-            raise CheckpointError(
-                f"{MODEL} cannot be loaded: {str(error)[:300]}.", hint="Export the model again, into one file."
-            ) from error
+        self._file = folder / MODEL
+        self._open()
         inputs = {found.name: found.shape for found in self._session.get_inputs()}
         outputs = [found.name for found in self._session.get_outputs()]
         if set(inputs) != {_INPUT} or not set(_OUTPUTS) <= set(outputs):
@@ -115,12 +107,30 @@ class OnnxTeacher(BlackBoxTeacher):
                 hint="Export it with a dynamic batch axis, or with 1.",
             )
 
+    def _open(self) -> None:
+        """Load the model, with as many threads as torch has; none spins while it waits."""
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        available: list[str] = onnxruntime.get_available_providers()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads = torch.get_num_threads()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                self._file, options, providers=[name for name in wanted if name in available]
+            )
+        except Exception as error:  # onnxruntime's errors share no narrower type
+            raise CheckpointError(
+                f"{MODEL} cannot be loaded: {str(error)[:300]}.", hint="Export the model again, into one file."
+            ) from error
+
     def __call__(self, view: Tensor) -> DetectorOutput:
         """Run the model on normalised pixels `[B, 3, H, W]`.
 
         Raises:
             CheckpointError: the logits have another number of columns than there are classes.
         """
+        if self._threads != torch.get_num_threads():
+            self._open()
         batches = view.split(self._batch or len(view))
         answers = [self._session.run(_OUTPUTS, {_INPUT: batch.float().cpu().numpy()}) for batch in batches]
         logits_BQC, boxes_BQ4 = (

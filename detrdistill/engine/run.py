@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from detrdistill.config import DistillConfig, TrainConfig
+from detrdistill.detectors.weights import Coverage
 from detrdistill.engine.guide import Guide
 from detrdistill.engine.session import Paths, Session, Trained
+from detrdistill.engine.side_by_side import control_of, one_at_a_time
 from detrdistill.engine.train import Best, Report
 from detrdistill.events import ModelReport, RunFinished, RunResult, StageChanged
 
@@ -26,25 +28,33 @@ def run(
     Raises:
         DetrDistillError: anything the user can mend; see `detrdistill.errors`.
     """
+    report = one_at_a_time(report)
     session = Session(config, paths, report, should_stop)
     report(StageChanged(stage="prepare"))
     student = session.new_student()
     guides: list[Guide] = []
-    teachers: dict[str, ModelReport] = {}
+    coverage: dict[str, Coverage | None] = {}
     for name, wanted in config.guides.items() if isinstance(config, DistillConfig) else ():
         if wanted.teacher.source == "ema":
             guides.append(session.build_guide(name, session.own_average(name, student), student))
         else:
-            teacher, coverage = session.load_teacher(name)
+            teacher, coverage[name] = session.load_teacher(name)
             guides.append(session.build_guide(name, teacher, student))
+    session.choose_threads(student, guides)
+
+    teachers: dict[str, ModelReport] = {}
+    for guide in guides:
+        if guide.name in coverage:
             report(StageChanged(stage="teacher_gate"))
-            teachers[name] = session.pass_gate(name, teacher, coverage)
+            teachers[guide.name] = session.pass_gate(guide.name, guide.teacher, coverage[guide.name])
 
     report(StageChanged(stage="train_student"))
-    best: dict[Trained, Best] = {"student": session.train("student", student, guides)}
-    if isinstance(config, DistillConfig) and config.control:
-        report(StageChanged(stage="train_control"))
-        best["control"] = session.train("control", session.new_student(), [])
+    best: dict[Trained, Best] = {}
+    with control_of(session) as train_control:
+        best["student"] = session.train("student", student, guides)
+        if train_control is not None:
+            report(StageChanged(stage="train_control"))
+            best["control"] = train_control()
 
     report(StageChanged(stage="export"))
     rows: dict[Trained, ModelReport] = {role: session.verify(role, found) for role, found in best.items()}

@@ -5,6 +5,8 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,14 @@ from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import class_map, inspect_checkpoint
 from detrdistill.coco import DatasetOptions, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
-from detrdistill.data.dataset import DetectionDataset, EpochSampler, Source, evaluation_batches, input_of
+from detrdistill.data.dataset import (
+    DetectionDataset,
+    EpochSampler,
+    Source,
+    evaluation_batches,
+    input_of,
+    training_batches,
+)
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.data.transforms import augmentation
 from detrdistill.detectors.build import build_detector, make_trainable
@@ -29,14 +38,15 @@ from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
-from detrdistill.engine.guide import Guide, Lesson
+from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
+from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError
+from detrdistill.errors import ConfigError, DetrDistillError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair
@@ -95,8 +105,9 @@ class Session:
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
-        trained = 2 if isinstance(config, DistillConfig) and config.control else 1
-        self.progress = Progress(total_steps=training.epochs * steps * trained)
+        self.with_control = isinstance(config, DistillConfig) and config.control
+        self.progress = Progress(training.epochs * steps, ("student", "control") if self.with_control else ("student",))
+        self.threads = Threads(paths.work) if self.device.type == "cpu" else None
 
     # ---- detectors
 
@@ -227,9 +238,23 @@ class Session:
         milliseconds = milliseconds_per_image(detector.model, pixels_BCHW)
         return {"parameters": parameter_count(detector), "milliseconds_per_image": milliseconds}
 
-    def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
-        """Train one detector; its best weights are then in the folder named after its role."""
-        config, student = self.config, learner.detector
+    def choose_threads(self, student: Learner, guides: Sequence[Guide]) -> None:
+        """On a CPU: find by measuring how many threads a step is worth, once per run."""
+        if self.threads is None:
+            return
+        loss, dataset = self._loss_and_dataset(deepcopy(student.detector), guides)
+        sampler = EpochSampler(len(dataset), self.config.training.batch_size, self.config.training.seed)
+        batch = next(training_batches(dataset, sampler, first_step=0, last_step=1, workers=0))
+
+        def step() -> None:
+            with suppress(DetrDistillError), torch.random.fork_rng():  # gate or training will say what is wrong
+                loss(batch, Moment(0, self.progress.steps)).total.backward()
+
+        self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
+
+    def _loss_and_dataset(self, student: Detector, guides: Sequence[Guide]) -> tuple[LossStep, DetectionDataset]:
+        """The loss of a detector with its teachers, and the batches that show each what it looks at."""
+        config = self.config
         wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
         inputs = [input_of(source) for source in dict.fromkeys(wanted)]
         random_changes = augmentation(
@@ -237,18 +262,20 @@ class Session:
             photometric=config.data.photometric,
             crop=config.data.crop,
         )
+        criterion = build_criterion(config.criterion, student)
+        autocast = _autocast(config.training.precision, self.device)
+        loss = LossStep(student, criterion, guides, inputs, autocast, self.device)
+        return loss, DetectionDataset(self.train_set, inputs, random_changes)
+
+    def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
+        """Train one detector; its best weights are then in the folder named after its role."""
+        config = self.config
+        loss, dataset = self._loss_and_dataset(learner.detector, guides)
         trainer = Trainer(
             role=role,
             learner=learner,
-            loss=LossStep(
-                student,
-                build_criterion(config.criterion, student),
-                guides,
-                inputs,
-                _autocast(config.training.precision, self.device),
-                self.device,
-            ),
-            dataset=DetectionDataset(self.train_set, inputs, random_changes),
+            loss=loss,
+            dataset=dataset,
             training=config.training,
             every_epochs=config.evaluation.every_epochs,
             workers=self.workers,

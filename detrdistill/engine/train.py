@@ -1,7 +1,7 @@
 """Train one detector from its first step, or from its last checkpoint, to its end."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedul
 from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
-from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, StepLogged
+from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, Role, StepLogged
 
 Report = Callable[[Event], None]
 _LOGS_PER_RUN = 400
@@ -27,32 +27,41 @@ _CHECKPOINT_SECONDS = 300.0
 
 @dataclass
 class Progress:
-    """Training steps of the whole run, over all detectors it trains, and the time they take."""
+    """Training steps of the whole run, and the time they take.
 
-    total_steps: int
-    done: int = 0
-    _counted: int = 0
+    Attributes:
+        steps: of each detector.
+        roles: the detectors that the run trains.
+        side_by_side: they are trained at the same time.
+    """
+
+    steps: int
+    roles: Sequence[Role]
+    side_by_side: bool = False
+    _done: dict[Role, int] = field(default_factory=dict)
+    _skipped: dict[Role, int] = field(default_factory=dict)
     _start: float = field(default_factory=time.monotonic)
 
-    def skip(self, steps: int) -> None:
-        """Count steps that an earlier attempt has done."""
-        self.done += steps
-
-    def advance(self) -> None:
-        """Count one step done now."""
-        self.done += 1
-        self._counted += 1
+    def reach(self, role: Role, step: int) -> None:
+        """Take note of the steps that a detector has done; those before the first call are another attempt's."""
+        self._skipped.setdefault(role, step)
+        self._done[role] = step
 
     @property
     def fraction(self) -> float:
         """Share of the steps done, in [0, 1]."""
-        return self.done / self.total_steps
+        return sum(self._done.values()) / (self.steps * len(self.roles))
 
     @property
     def eta_seconds(self) -> float:
         """Remaining steps at the pace of this attempt so far, evaluations included."""
-        pace = (time.monotonic() - self._start) / max(self._counted, 1)
-        return pace * (self.total_steps - self.done)
+        elapsed = time.monotonic() - self._start
+        done = {role: self._done.get(role, 0) - self._skipped.get(role, 0) for role in self.roles}
+        left = {role: self.steps - self._done.get(role, 0) for role in self.roles}
+        if not self.side_by_side:
+            return elapsed / max(sum(done.values()), 1) * sum(left.values())
+        fastest = max(*done.values(), 1)
+        return max(elapsed / (done[role] or fastest) * left[role] for role in self.roles)
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class Trainer:
         """
         torch.manual_seed(self.training.seed)
         self._resume()
-        self.progress.skip(self.step)
+        self.progress.reach(self.role, self.step)
         log_every = max(1, self.total_steps // _LOGS_PER_RUN)
         meter = Meter()
         saved_at = time.monotonic()
@@ -130,7 +139,7 @@ class Trainer:
             losses, norm = self._optimise(batch)
             meter.add(losses.terms, losses.total.detach(), norm, images=len(batch.targets))
             self.step += 1
-            self.progress.advance()
+            self.progress.reach(self.role, self.step)
             if self.step % log_every == 0 or self.step == self.total_steps:
                 self._log(meter, losses.weights)
             end_of_epoch = self.step % self.sampler.steps_per_epoch == 0
