@@ -19,6 +19,7 @@ from api.jobs.models import Job
 from api.jobs.states import Claim, JobState
 from api.settings import Settings
 from api.storage import Storage
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RUN_CONFIG
 from detrdistill.events import Event, RunFailed, RunFinished, RunStopped
 from worker.artifacts import collect
@@ -113,6 +114,7 @@ class _Attempt:
                     if (folder := self._checkpoint(session, UUID(checkpoint_id)))
                 },
                 student=self._checkpoint(session, job.student_id),
+                dataset_options=DatasetOptions.model_validate(dataset.options or {}),
                 silence_seconds=_SILENCE * self.settings.lease_seconds,
             )
 
