@@ -57,10 +57,8 @@ export function useCancelJob(id: string) {
 export function useRetryJob(id: string) {
   const cache = useQueryClient();
   return useMutation({
-    mutationFn: async ({ fromStart }: { fromStart: boolean }) => {
-      const params = { path: { job_id: id }, ...(fromStart ? { query: { from_start: true } } : {}) };
-      return unwrap(await client.POST("/jobs/{job_id}/retry", { params }));
-    },
+    mutationFn: async (from: "checkpoint" | "start") =>
+      unwrap(await client.POST("/jobs/{job_id}/retry", { params: { path: { job_id: id } }, body: { from } })),
     onSuccess: (job) => {
       cache.setQueryData(["job", id], job);
       for (const key of ["metrics", "artifacts"]) void cache.invalidateQueries({ queryKey: [key, id] });

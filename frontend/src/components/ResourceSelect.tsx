@@ -47,7 +47,6 @@ export function ResourceSelect<Row extends DatasetView | CheckpointView>({ fits 
         {offered.map((row) => (
           <option key={row.id} value={row.id} disabled={row.state === "refused"}>
             {row.name} ({row.state === "refused" ? `refused: ${row.error?.message ?? ""}` : describe(row)})
-            {row.state === "checking" && ", being checked"}
           </option>
         ))}
       </SelectField>

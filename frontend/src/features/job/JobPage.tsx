@@ -107,10 +107,10 @@ function Retry({ id }: { id: string }) {
   const retry = useRetryJob(id);
   return (
     <>
-      <Button look="primary" disabled={retry.isPending} onClick={() => retry.mutate({ fromStart: false })}>
+      <Button look="primary" disabled={retry.isPending} onClick={() => retry.mutate("checkpoint")}>
         Go on from the last checkpoint
       </Button>
-      <Button disabled={retry.isPending} onClick={() => retry.mutate({ fromStart: true })}>
+      <Button disabled={retry.isPending} onClick={() => retry.mutate("start")}>
         Run again from the start
       </Button>
       {retry.error && (

@@ -105,7 +105,7 @@ function DatasetRow({ dataset }: { dataset: DatasetView }) {
           : ""}
         {formatBytes(dataset.size)}
       </p>
-      {dataset.classes.length > 0 && <Classes names={dataset.classes} count={dataset.classes.length} />}
+      {dataset.classes.length > 0 && <Classes names={dataset.classes} count={dataset.class_count ?? dataset.classes.length} />}
       {dataset.warnings.map((warning) => <Warning key={warning}>{warning}</Warning>)}
     </li>
   );
@@ -117,7 +117,7 @@ function CheckpointRow({ checkpoint }: { checkpoint: CheckpointView }) {
     <li className="py-2.5">
       <RowHead row={checkpoint} />
       <p className="text-sm text-soft">
-        {describe(checkpoint)}
+        {checkpoint.kind !== null && describe(checkpoint)}
         {checkpoint.queries !== null && ` parameters, ${checkpoint.queries} queries, ${checkpoint.decoder_layers} decoder layers`}
         {height && width ? `, ${width}×${height} px` : ""}
       </p>

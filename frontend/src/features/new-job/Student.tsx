@@ -63,7 +63,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
           value={draft.studentId}
           onChange={(studentId) => change({ studentId })}
           describe={describe}
-          fits={({ kind }) => kind === "detector"}
+          fits={({ kind }) => kind === "detector" || kind === null}
           empty="choose…"
           hint="Class heads are kept for classes of the same name and start anew for others."
           problem={problemAt("/student_id", "/config/student")}
