@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 import type { JobDetail } from "@/api/client";
 import { Dot } from "@/components/basics";
-import { formatAp, formatGain } from "@/lib/format";
+import { formatAp, formatGain, gainLook } from "@/lib/format";
 
 /** The numbers the job is about. While it runs: the best so far. */
 export function Scores({ job }: { job: JobDetail }) {
@@ -28,7 +28,7 @@ export function Scores({ job }: { job: JobDetail }) {
             label="KD gain"
             value={gain === null || gain === undefined ? "–" : formatGain(gain)}
             note="student minus control"
-            look={gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}
+            look={gainLook(gain, result?.verdict)}
           />
         </>
       )}

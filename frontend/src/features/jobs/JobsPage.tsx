@@ -2,15 +2,15 @@ import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, Dot, Empty, Notice, ProgressBar, StateChip } from "@/components/basics";
-import { formatAge, formatAp, formatDuration, formatGain } from "@/lib/format";
+import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { formatAge, formatAp, formatDuration, formatGain, gainLook } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
 export function JobsPage() {
   const jobs = useJobs();
   const now = useNow(5000);
   if (jobs.isError && !jobs.data) return <Notice tone="bad" title="The jobs could not be loaded">{jobs.error.message}</Notice>;
-  if (jobs.isPending) return null;
+  if (jobs.isPending) return <Loading />;
   const rows = jobs.data.pages.flatMap((page) => page.data);
   if (rows.length === 0) return <Welcome />;
   return (
@@ -75,12 +75,14 @@ function Row({ job, now }: { job: JobView; now: number }) {
             </p>
           </div>
         )}
+        {job.waiting_for?.length > 0 && <p className="mt-1 text-xs text-faint">waits: files are being checked</p>}
+        {job.result?.verdict && <p className="mt-1 line-clamp-3 text-xs text-warn">{job.result.verdict}</p>}
         {job.state === "failed" && <p className="mt-1 line-clamp-2 text-xs text-faint">{job.error?.message}</p>}
       </td>
       <td className="px-4 py-3">{formatAp(job.ap.teacher)}</td>
       <td className="px-4 py-3 font-semibold">{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
       <td className="px-4 py-3">{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
-      <td className={`px-4 py-3 ${gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}`}>
+      <td className={`px-4 py-3 ${gainLook(gain, job.result?.verdict)}`}>
         {gain === null || gain === undefined ? "–" : formatGain(gain)}
       </td>
       <td className="px-4 py-3 whitespace-nowrap text-soft">{formatAge(job.created_at, now)}</td>
