@@ -14,8 +14,8 @@ STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every part of a run's schema is validated."""
 
 Variant = Literal["official", "paper", "recommended"]
-"""`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released code's
-form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs."""
+"""`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released
+code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs."""
 
 
 def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]]) -> Any:
@@ -144,7 +144,8 @@ class QueryPrior(BaseModel):
     predictions; Eq. 10 takes the teacher's own assignment of the same layer. Official: student."""
     group: Literal["concat", "second_decoder_pass", "second_pass"] = "concat"
     """How the teacher's queries run through the student: beside its own in one decoder pass, in a second
-    decoder pass, or in a second pass through encoder and decoder. Equal without dropout. Official: second_pass."""
+    decoder pass, or in a second pass of the same feature maps through encoder and decoder. Equal without dropout.
+    Official: second_pass."""
     reference: Literal["student", "teacher"] = "teacher"
     """Initial reference points: the student's own layer on the projected queries where its family has one,
     else the teacher's. Official: student."""

@@ -11,7 +11,7 @@ Tensor names end in their axes:
 Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -124,6 +124,9 @@ class DetectorOutput:
     """Predictions from further groups of queries over the same memory."""
     decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments of the decoder call, for another pass over the same memory."""
+    before_encoder: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
+    """What each module before the encoder gave, by its name, for another pass over the same feature maps; empty unless
+    it was asked for."""
 
     @property
     def probability(self) -> Tensor:

@@ -138,7 +138,8 @@ class LossStep:
         """Run the student on its own queries and on the groups of them that each method asks for."""
         wishes = [wish for wish in asked if wish is not None]
         beside = [queries for wish in wishes if wish.mode == "concat" for queries in wish.groups]
-        student = self.detector(pixels_BCHW, targets, beside=beside)
+        again = any(wish.mode == "second_pass" for wish in wishes)
+        student = self.detector(pixels_BCHW, targets, beside=beside, keep_maps=again)
         shared = iter(student.groups)
 
         def answer(mode: GroupMode, queries: Queries) -> DetectorOutput:
@@ -148,7 +149,7 @@ class LossStep:
                 case "second_decoder_pass":
                     return self.detector.decode(student, queries)
                 case "second_pass":
-                    return self.detector(pixels_BCHW, instead=queries)
+                    return self.detector.second_pass(pixels_BCHW, student, queries)
 
         return student, [
             () if wish is None else tuple(answer(wish.mode, queries) for queries in wish.groups) for wish in asked

@@ -93,7 +93,10 @@ def _spread(name: str, act: Callable[[], object]) -> dict[str, float]:
 
 
 def step_cost() -> dict[str, Any]:
-    """Cost of a step of the default methods (forward, losses, backward) against teacher forward plus plain student step."""
+    """Cost of a step of the default methods against teacher forward plus plain student step.
+
+    A step is forward pass, losses and backward pass.
+    """
     device = torch.device(_device())
     small = device.type == "cpu"
     side, batch_size = (128, 8) if small else (640, 16)

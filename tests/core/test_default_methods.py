@@ -1,4 +1,4 @@
-"""One default: whoever names no variant gets `recommended`, in the schema, the demo, the dashboard and the benchmark."""
+"""One default: whoever names no variant gets `recommended`, in schema, demo, dashboard and benchmark."""
 
 import argparse
 import inspect
