@@ -47,7 +47,7 @@ class TeacherRejected(DetrDistillError):
 
 
 class Diverged(DetrDistillError):
-    """A loss term or a gradient became NaN or infinite."""
+    """A loss term, a gradient, a weight or a detection is NaN or infinite."""
 
     code = "diverged"
 

@@ -94,7 +94,7 @@ def _check_black_box(method: Method, teacher: BlackBox, student: Family, pointer
     if method.contrastive_weight > 0:
         raise ConfigError(
             f"Of a {teacher.title} teacher only boxes and scores are known; there are no embeddings to contrast.",
-            hint='Set contrastive_weight to 0, as the variants "paper" and "recommended" do.',
+            hint='Set contrastive_weight to 0, as the variants "recommended" and "paper" do.',
             pointer=f"{pointer}/contrastive_weight",
         )
     _check_scores(method.class_weight, teacher, student, f"{pointer}/class_weight")

@@ -146,7 +146,6 @@ def configuration(options: argparse.Namespace, dataset: Path, teacher: Path) -> 
         if options.dataset is not None:
             card = inspect_checkpoint(teacher)
             config["student"] = {"family": card.family, "size": next(iter(CATALOG[card.family].sizes))}
-            config["methods"][1]["source"] = "memory"  # the features that every family has
             config["data"] = {"image_size": card.image_size[1] if card.image_size else 640}
             images = len(json.loads(find_annotations(find_root(dataset), "train").read_bytes())["images"])
             config["training"]["batch_size"] = 8

@@ -3,9 +3,9 @@
 import contextlib
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,11 +16,20 @@ from torch import Tensor, nn
 from detrdistill.boxes import to_xyxy
 from detrdistill.coco import CocoSet, Id, key_of
 from detrdistill.data.dataset import Batch, Input
+from detrdistill.engine.finite import Detections, NonFinite, non_finite_detections
 from detrdistill.events import CocoMetrics
 
 Detect = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """Normalised pixels `[B, 3, H, W]`, or what else an input shows, to scores `[B, R]`, class indices `[B, R]` and boxes
 `[B, R, 4]` (cx, cy, w, h)."""
+
+
+class Evaluation(NamedTuple):
+    """What one detector scores, and whether its detections are numbers at all."""
+
+    metrics: CocoMetrics
+    non_finite: NonFinite | None
+    """Where there is one, every AP is 0."""
 
 
 class CocoEvaluator:
@@ -35,13 +44,28 @@ class CocoEvaluator:
         with _silence():
             self.ground_truth.createIndex()
 
-    def score(self, detections: Mapping[Id, tuple[Tensor, Tensor, Tensor]]) -> CocoMetrics:
-        """Compute the COCO numbers.
+    def score(self, detections: Detections) -> CocoMetrics:
+        """Compute the COCO numbers; of a detector with a score or box that is NaN or infinite they are 0.
 
         Args:
             detections: for each image id, scores `[R]`, class indices `[R]` and boxes `[R, 4]` (x0, y0, x1, y1) in
                 pixels of the original image.
         """
+        return self.evaluate(detections).metrics
+
+    def evaluate(self, detections: Detections) -> Evaluation:
+        """As `score`, with the count of detections that are NaN or infinite."""
+        non_finite = non_finite_detections(detections)
+        if non_finite is not None:
+            return Evaluation(self.nothing_found(), non_finite)
+        return Evaluation(self._score(detections), None)
+
+    def nothing_found(self) -> CocoMetrics:
+        """The COCO numbers of a detector that finds nothing."""
+        none = (torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 4))
+        return self._score({image.id: none for image in self.split.images})
+
+    def _score(self, detections: Detections) -> CocoMetrics:
         rows = [_rows(self.dense_ids[image_id], *values) for image_id, values in detections.items()]
         with _silence():
             found = np.concatenate(rows)
@@ -58,7 +82,7 @@ class CocoEvaluator:
             per_class={name: _mean(precision[:, :, label]) for label, name in enumerate(self.split.classes)},
         )
 
-    def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> CocoMetrics:
+    def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> Evaluation:
         """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`."""
         found: dict[Id, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():
@@ -69,7 +93,7 @@ class CocoEvaluator:
                     width, height = self.sizes[image_id]
                     boxes_px = to_xyxy(boxes_BR4[index]) * torch.tensor([width, height, width, height])
                     found[image_id] = (scores_BR[index], labels_BR[index], boxes_px)
-        return self.score(found)
+        return self.evaluate(found)
 
 
 def milliseconds_per_image(model: nn.Module, pixels_BCHW: Tensor, repeats: int = 20) -> float:

@@ -37,17 +37,18 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
-from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
+from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milliseconds_per_image
+from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
-from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
+from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError, DetrDistillError
-from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
+from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair
 from detrdistill.preprocessing import Preprocessing
@@ -121,6 +122,12 @@ class Session:
             student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
             self._report_coverage("student", coverage)
             student = with_classes(student, classes, seed)
+            check_finite(
+                "The checkpoint that the student starts from",
+                tensors=non_finite_tensors(student),
+                hint="Start from another checkpoint; this one may have been saved after its training diverged.",
+                pointer="/student",
+            )
             if size is not None:
                 check_side(size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
@@ -147,7 +154,7 @@ class Session:
                 hint='Leave the teacher out, or set teacher.source to "checkpoint".',
                 pointer=pointer,
             )
-        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
+        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))), is_average=True)
 
     def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
         """A teacher, with its classes in the order of the data set; a black box has no coverage."""
@@ -222,8 +229,15 @@ class Session:
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            metrics = self._evaluate(teacher.detect, teacher.source)
+            metrics, detections = self._evaluate(teacher.detect, teacher.source)
             self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
+            check_finite(
+                f"The teacher {name}".strip(),
+                detections=detections,
+                tensors=non_finite_tensors(teacher.detector) if detections and isinstance(teacher, Teacher) else None,
+                hint=BROKEN_TEACHER,
+                pointer=self._teacher_folder(name)[1],
+            )
             row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
             if isinstance(teacher, Teacher):
                 row = row.model_copy(update=self._cost(teacher.detector))
@@ -242,7 +256,7 @@ class Session:
         """On a CPU: find by measuring how many threads a step is worth, once per run."""
         if self.threads is None:
             return
-        loss, dataset = self._loss_and_dataset(deepcopy(student.detector), guides)
+        loss, dataset = self._loss_and_dataset("student", deepcopy(student.detector), guides)
         sampler = EpochSampler(len(dataset), self.config.training.batch_size, self.config.training.seed)
         batch = next(training_batches(dataset, sampler, first_step=0, last_step=1, workers=0))
 
@@ -252,7 +266,9 @@ class Session:
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
-    def _loss_and_dataset(self, student: Detector, guides: Sequence[Guide]) -> tuple[LossStep, DetectionDataset]:
+    def _loss_and_dataset(
+        self, role: Trained, student: Detector, guides: Sequence[Guide]
+    ) -> tuple[LossStep, DetectionDataset]:
         """The loss of a detector with its teachers, and the batches that show each what it looks at."""
         config = self.config
         wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
@@ -264,13 +280,13 @@ class Session:
         )
         criterion = build_criterion(config.criterion, student)
         autocast = _autocast(config.training.precision, self.device)
-        loss = LossStep(student, criterion, guides, inputs, autocast, self.device)
+        loss = LossStep(student, criterion, guides, inputs, autocast, self.device, role)
         return loss, DetectionDataset(self.train_set, inputs, random_changes)
 
     def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config = self.config
-        loss, dataset = self._loss_and_dataset(learner.detector, guides)
+        loss, dataset = self._loss_and_dataset(role, learner.detector, guides)
         trainer = Trainer(
             role=role,
             learner=learner,
@@ -279,7 +295,7 @@ class Session:
             training=config.training,
             every_epochs=config.evaluation.every_epochs,
             workers=self.workers,
-            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector.preprocessing),
+            evaluate=self._evaluate_trained,
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
@@ -336,7 +352,12 @@ class Session:
 
     # ---- parts of the stages
 
-    def _evaluate(self, detect: Detect, source: Source) -> CocoMetrics:
+    def _evaluate_trained(self, detector: Detector) -> Evaluation:
+        """As `_evaluate`; the AP of weights that are not finite is 0, whatever they detect."""
+        found = self._evaluate(partial(_detect, detector), detector.preprocessing)
+        return found._replace(metrics=self.evaluator.nothing_found()) if non_finite_tensors(detector) else found
+
+    def _evaluate(self, detect: Detect, source: Source) -> Evaluation:
         prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)

@@ -26,9 +26,11 @@ class Teacher:
     Args:
         detector: in evaluation mode.
         class_map: output index of each class of the data set; other outputs have no influence.
+        is_average: it is the moving average of the student's weights.
     """
 
-    def __init__(self, detector: Detector, class_map: tuple[int, ...]):
+    def __init__(self, detector: Detector, class_map: tuple[int, ...], *, is_average: bool = False):
+        self.is_average = is_average
         self.detector = detector.eval().requires_grad_(False)
         self.class_map = class_map
 
@@ -70,6 +72,12 @@ class Teacher:
 
 AnyTeacher = Teacher | BlackBoxTeacher
 """A detector, or what only gives boxes and scores."""
+
+BROKEN_TEACHER = (
+    "Give another teacher: nothing can be learnt from NaN or infinity. A checkpoint may have been saved after its "
+    "training diverged; an ONNX model must give finite logits and boxes for every query."
+)
+"""What to do about one."""
 
 
 def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str) -> None:
