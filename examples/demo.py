@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -201,16 +202,22 @@ def running_service() -> str | None:
 
 
 def upload(client: httpx.Client, kind: str, folder: Path) -> str:
-    """Send a folder as one zip and return the id it got."""
+    """Send a folder as one zip, wait until it has been checked and return the id it got."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.suffix != ".onnx":
                     archive.write(path, path.relative_to(folder))
         file.seek(0)
-        return checked(
+        made = checked(
             client.post(f"/{kind}", data={"name": folder.name}, files={"files": ("upload.zip", file)})
-        ).json()["id"]
+        ).json()
+    while made["state"] == "checking":
+        time.sleep(1)
+        made = checked(client.get(f"/{kind}/{made['id']}")).json()
+    if made["state"] == "refused":
+        raise DemoError(f"{folder}: {made['error']['message']} {made['error']['hint']}")
+    return made["id"]
 
 
 def checked(answer: httpx.Response) -> httpx.Response:

@@ -56,7 +56,8 @@ class Checker:
     name: str
     _running: dict[UUID, _Running] = field(default_factory=dict[UUID, _Running], init=False)
     _beat_at: float = field(default=float("-inf"), init=False)
-    _warned: tuple[str, ...] = field(default=(), init=False)
+    _warned: tuple[str, ...] | None = field(default=None, init=False)
+    """What was last shown; None until the fork server has loaded its libraries once: nobody is to wait for that."""
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Work until asked to stop; what is being checked then is left to others."""
@@ -98,18 +99,19 @@ class Checker:
 
     def _beat(self) -> None:
         """Show that this checker is alive, and that it owns what it checks."""
-        warnings = tuple(self.server.warnings)
-        if warnings != self._warned:
-            _log.warning("%s", " ".join(warnings))
-        if warnings == self._warned and not _is_over(self._beat_at + self.settings.renew_seconds):
+        shown = tuple(self.server.warnings) if self.server.ready else self._warned
+        if shown == self._warned and not _is_over(self._beat_at + self.settings.renew_seconds):
             return
         lost: list[UUID] = []
         with Session(self.engine) as session, session.begin():
-            checkers.seen(session, self.name, warnings)
+            if shown is not None:
+                checkers.seen(session, self.name, shown)
             for identifier, running in self._running.items():
                 if not states.renew(session, running.owned, self.settings.lease_seconds):
                     lost.append(identifier)
-        self._beat_at, self._warned = time.monotonic(), warnings
+        if shown != self._warned:
+            _log.info("ready; %s", " ".join(shown or ()) or "checks are isolated")
+        self._beat_at, self._warned = time.monotonic(), shown
         for identifier in lost:
             _log.warning("%s: somebody else checks it now", identifier)
             self.server.end(identifier)
