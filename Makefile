@@ -6,7 +6,7 @@ PORT ?= 8000
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints $(CONSTRAINTS)
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints $(CONSTRAINTS)
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 

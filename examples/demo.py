@@ -11,6 +11,7 @@ the student, loads it with `transformers`, evaluates it again and prints one tab
 import argparse
 import hashlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from rich.table import Table
 from detrdistill.catalog import CATALOG
 from detrdistill.checkpoints import inspect_checkpoint
 from detrdistill.coco import find_annotations, find_root
+from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError
 
 HERE = Path(__file__).resolve().parent
@@ -63,6 +65,7 @@ def main() -> int:
     options = parser.parse_args()
     if (options.dataset is None) != (options.teacher is None):
         parser.error("give both DATASET and TEACHER, or neither")
+    never_spin(os.environ)
     try:
         return run(options)
     except (DemoError, DetrDistillError, httpx.HTTPError) as error:

@@ -69,7 +69,7 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
             control.stop()
             control.join()
             if isinstance(error, Stopped) and control.failure is not None:
-                raise control.failure from None
+                raise (error if isinstance(control.failure, Stopped) else control.failure) from None
             raise
         finally:
             control.close()
