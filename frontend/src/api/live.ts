@@ -106,6 +106,7 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
 
 const REFRESHES: Record<string, string[]> = {
   state: ["job", "metrics", "artifacts"],
+  stage: ["metrics"], // a run that begins again repeats steps that are drawn already
   requeued: ["job", "metrics", "artifacts"],
   artifacts: ["artifacts"],
   checkpoint: ["artifacts"],

@@ -19,11 +19,12 @@ export function Layout() {
           <a href="/docs" className="text-soft hover:text-ink">
             API
           </a>
-          <span className="grow" />
-          <Workers />
-          <ButtonLink to="/view/new" look="primary">
-            New job
-          </ButtonLink>
+          <span className="ml-auto flex items-center gap-4">
+            <Workers />
+            <ButtonLink to="/view/new" look="primary">
+              New job
+            </ButtonLink>
+          </span>
         </nav>
       </header>
       <main className="mx-auto max-w-6xl px-4 py-6 sm:px-6">

@@ -9,7 +9,7 @@ import { SearchBox } from "@/components/SearchBox";
 import { useSearch } from "@/lib/useSearch";
 
 /** So many are looked through by eye. */
-const FEW = 8;
+const FEW = 20;
 const SHOWN_MATCHES = 6;
 
 interface Props<Row> {

@@ -53,7 +53,12 @@ function start(): void {
 /** The hub of all tabs; undefined where the browser has no shared workers. */
 function shared(): ((wanted: Wanted) => void) | undefined {
   if (typeof SharedWorker === "undefined") return undefined;
-  const worker = new SharedWorker(new URL("./worker.ts", import.meta.url), { type: "module", name: "detrdistill" });
+  let worker: SharedWorker;
+  try {
+    worker = new SharedWorker(new URL("./worker.ts", import.meta.url), { type: "module", name: "detrdistill" });
+  } catch {
+    return undefined; // refused, as all storage is in some private windows
+  }
   worker.onerror = () => {
     send = new Hub().attach(hear); // its script could not be loaded, as after an update of the service
     say();

@@ -77,7 +77,7 @@ function RowHead({ row }: { row: DatasetView | CheckpointView }) {
   const now = useNow(60_000);
   return (
     <>
-      <p className="flex items-baseline justify-between gap-4">
+      <p className="flex flex-wrap items-baseline justify-between gap-x-4">
         <span className="min-w-0 font-medium break-words">{row.name}</span>
         <span className="flex shrink-0 items-center gap-2 text-xs text-faint">
           <CheckState state={row.state} />

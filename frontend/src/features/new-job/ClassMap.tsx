@@ -24,7 +24,9 @@ export function ClassMap({ teacher, pairs, teachersClasses, ourClasses, onChange
   const complaint = twice ? `"${twice}" is named twice.` : problem;
   return (
     <fieldset className="space-y-2">
-      <legend className="text-xs text-soft">Class names{teacher && ` of ${teacher}`}: the teacher's, then those of the data set</legend>
+      <legend className={pairs.length === 0 ? "sr-only" : "text-xs text-soft"}>
+        Class names{teacher && ` of ${teacher}`}: the teacher's → the data set's
+      </legend>
       <datalist id={`${id}-theirs`}>{teachersClasses.map((name) => <option key={name} value={name} />)}</datalist>
       <datalist id={`${id}-ours`}>{ourClasses.map((name) => <option key={name} value={name} />)}</datalist>
       {pairs.map(([from, to], index) => (

@@ -36,9 +36,9 @@ function Suggestion({ field, takeClassMap }: { field: FieldProblem; takeClassMap
   const map = classMapIn(field.hint ?? "");
   if (map === null) return null;
   return (
-    <Button className="mt-1 block" onClick={() => takeClassMap(teacherOf(field.pointer), map)}>
-      Take over these class names
-    </Button>
+    <div className="mt-2">
+      <Button onClick={() => takeClassMap(teacherOf(field.pointer), map)}>Take over these class names</Button>
+    </div>
   );
 }
 
