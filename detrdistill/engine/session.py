@@ -36,6 +36,7 @@ from detrdistill.engine.state import replace_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.train import Best, Progress, Report, Trainer
+from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
@@ -88,8 +89,9 @@ class Session:
         self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
+        self.steps = training.epochs * steps
         trained = 2 if isinstance(config, DistillConfig) and config.control else 1
-        self.progress = Progress(total_steps=training.epochs * steps * trained)
+        self.progress = Progress(total_steps=self.steps * trained)
 
     # ---- detectors
 
@@ -291,6 +293,11 @@ class Session:
             further_teachers={name: row for name, row in teachers.items() if name},
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
+            verdict=verdict_of(
+                student.metrics,
+                control and control.metrics,
+                TrainingFacts.of(self.config.training, self.steps, self.train_set),
+            ),
             device=_device_name(self.device),
             versions={
                 "detrdistill": __version__,
@@ -308,6 +315,7 @@ class Session:
             teachers=teachers,
             control=control,
             validation_images=len(self.val_set.images),
+            verdict=result.verdict,
             config=self.config.model_dump(mode="json"),
             versions=result.versions,
         ).write(self.paths.work / "student")

@@ -3,14 +3,14 @@ import { useParams } from "react-router";
 import type { JobDetail } from "@/api/client";
 import { type LiveState, useLiveJob } from "@/api/live";
 import { isActive, useCancelJob, useJob } from "@/api/queries";
-import { Button, Card, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { Button, Card, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { Curves } from "@/features/job/Curves";
 import { Downloads } from "@/features/job/Downloads";
 import { EventLog } from "@/features/job/EventLog";
 import { ResultTable } from "@/features/job/ResultTable";
 import { Scores } from "@/features/job/Scores";
 import { Timeline } from "@/features/job/Timeline";
-import { formatAge, formatDuration } from "@/lib/format";
+import { formatAge, formatDuration, sentence, verdictTitle } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
 export function JobPage() {
@@ -24,6 +24,7 @@ export function JobPage() {
     <div className="space-y-5">
       <Header job={job} live={live.state} />
       {job.error && <Failure job={job} />}
+      {job.result?.verdict && <Verdict verdict={job.result.verdict} />}
       <Timeline job={job} />
       {job.state === "running" && <Progress job={job} speed={live.speed} />}
       <Scores job={job} />
@@ -50,7 +51,7 @@ function Header({ job, live }: { job: JobDetail; live: LiveState }) {
     <header className="flex flex-wrap items-start gap-x-4 gap-y-2">
       <div className="mr-auto">
         <h1 className="flex items-center gap-3 text-lg font-semibold">
-          {job.name} <StateChip job={job} />
+          {job.name} <StateChip job={job} /> {job.result?.verdict && <VerdictChip verdict={job.result.verdict} />}
         </h1>
         <p className="mt-0.5 text-xs text-faint">
           {job.kind === "distill" ? "distillation" : "training"}, created {formatAge(job.created_at, now)}
@@ -90,6 +91,16 @@ function Failure({ job }: { job: JobDetail }) {
           Field: <code>{error.pointer}</code>
         </p>
       )}
+    </Notice>
+  );
+}
+
+/** Why the numbers of a job that succeeded are no success. Its first words are the title. */
+function Verdict({ verdict }: { verdict: string }) {
+  const title = verdictTitle(verdict);
+  return (
+    <Notice tone="bad" title={title}>
+      <p>{sentence(verdict.slice(title.length + 2))}</p>
     </Notice>
   );
 }

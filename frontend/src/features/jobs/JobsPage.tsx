@@ -2,7 +2,7 @@ import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, Dot, Empty, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { Button, ButtonLink, Dot, Empty, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { formatAge, formatAp, formatDuration, formatGain } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
@@ -56,7 +56,8 @@ function Head({ children }: { children: React.ReactNode }) {
 }
 
 function Row({ job, now }: { job: JobView; now: number }) {
-  const gain = job.result?.kd_gain;
+  const verdict = job.result?.verdict;
+  const gain = verdict ? null : job.result?.kd_gain;
   return (
     <tr className="hover:bg-tint/60">
       <td className="px-4 py-3">
@@ -66,7 +67,7 @@ function Row({ job, now }: { job: JobView; now: number }) {
         <p className="text-xs text-faint">{job.kind === "distill" ? "distillation" : "training"}</p>
       </td>
       <td className="w-56 px-4 py-3">
-        <StateChip job={job} />
+        <StateChip job={job} /> {verdict && <VerdictChip verdict={verdict} />}
         {job.state === "running" && (
           <div className="mt-2 space-y-1">
             <ProgressBar share={job.progress} label={`progress of ${job.name}`} />
