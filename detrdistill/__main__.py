@@ -111,6 +111,8 @@ def _print_text(event: Event) -> None:
             text = f"{event.role} epoch {event.epoch:g}  AP {event.metrics.ap:.4f}  AP50 {event.metrics.ap50:.4f}"
         case RunFinished():
             text = event.result.model_dump_json(indent=2, exclude={"student": {"metrics": {"per_class"}}})
+            if event.result.verdict is not None:
+                text += f"\n{event.result.verdict}"
         case _:
             text = event.model_dump_json()
     print(text, flush=True)

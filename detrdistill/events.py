@@ -116,6 +116,11 @@ class RunResult(BaseModel):
     further_teachers: dict[str, ModelReport] = Field(default={}, description="teachers beside the first, by name")
     control: ModelReport | None = None
     kd_gain: float | None = Field(None, description="student AP minus control AP")
+    verdict: str | None = Field(
+        None,
+        description="why the numbers are no success, as `learned nothing: ...` where the AP is below 0.01, with what "
+        "to try; null where there is nothing to say",
+    )
     device: str
     versions: dict[str, str]
 

@@ -50,6 +50,8 @@ class ModelCard:
     """By name; that of the first is empty."""
     control: ModelReport | None
     validation_images: int
+    verdict: str | None
+    """Of the run, where its numbers are no success."""
     config: dict[str, Any]
     versions: dict[str, str]
 
@@ -68,6 +70,7 @@ class ModelCard:
         )
         family = self.family
         teach = "" if family.in_library else f"import detrdistill.detectors  # teaches transformers {family.title}\n\n"
+        verdict = "" if self.verdict is None else f"\n> **{self.verdict[0].upper()}{self.verdict[1:]}**\n"
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         (folder / MODEL_CARD).write_text(
             f"""---
@@ -76,7 +79,7 @@ pipeline_tag: object-detection
 ---
 
 # {family.title} ({len(self.classes)} classes)
-
+{verdict}
 Architecture: {family.title}, {family.paper}. Classes: {", ".join(self.classes)}.
 
 ```python

@@ -27,6 +27,7 @@ from typing import Any
 import httpx
 from httpx_sse import connect_sse
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
 
@@ -306,7 +307,9 @@ def summary(result: dict[str, Any], folder: Path, measured: float) -> int:
             numbers = (f"{row['metrics']['ap']:.4f}", f"{row['metrics']['ap50']:.4f}", f"{row['parameters']:,}")
             table.add_row(role, *numbers, f"{row['milliseconds_per_image']:.1f}")
     console.print(table)
-    if result["kd_gain"] is not None:
+    if result["verdict"] is not None:
+        console.print(f"[bold red]{escape(result['verdict'])}[/bold red]")
+    elif result["kd_gain"] is not None:
         console.print(f"KD gain (student minus control): [bold]{100 * result['kd_gain']:+.1f} AP[/bold]")
     reported = result["student"]["metrics"]["ap"]
     console.print(f"downloaded weights: {folder}\n  AP reported {reported:.4f}, AP of the download {measured:.4f}")

@@ -46,6 +46,7 @@ from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
+from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError, DetrDistillError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
@@ -106,8 +107,9 @@ class Session:
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
+        self.steps = training.epochs * steps
         self.with_control = isinstance(config, DistillConfig) and config.control
-        self.progress = Progress(training.epochs * steps, ("student", "control") if self.with_control else ("student",))
+        self.progress = Progress(self.steps, ("student", "control") if self.with_control else ("student",))
         self.threads = Threads(paths.work) if self.device.type == "cpu" else None
 
     # ---- detectors
@@ -327,6 +329,11 @@ class Session:
             further_teachers={name: row for name, row in teachers.items() if name},
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
+            verdict=verdict_of(
+                student.metrics,
+                control and control.metrics,
+                TrainingFacts.of(self.config.training, self.steps, self.train_set),
+            ),
             device=_device_name(self.device),
             versions={
                 "detrdistill": __version__,
@@ -344,6 +351,7 @@ class Session:
             teachers=teachers,
             control=control,
             validation_images=len(self.val_set.images),
+            verdict=result.verdict,
             config=self.config.model_dump(mode="json"),
             versions=result.versions,
         ).write(self.paths.work / "student")

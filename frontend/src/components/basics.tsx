@@ -3,6 +3,7 @@ import type { ComponentProps, ReactNode } from "react";
 import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
+import { verdictTitle } from "@/lib/format";
 
 const LOOKS = {
   primary: "bg-ink text-page hover:opacity-85",
@@ -42,14 +43,24 @@ const STATE_LOOKS: Record<JobView["state"], string> = {
   cancelled: "bg-tint text-soft",
 };
 
-/** Green only where there is nothing to say against the result. */
+const CHIP = "inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium";
+
 export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested" | "result"> }) {
   const stopping = job.state === "running" && job.cancel_requested;
-  const look = job.result?.verdict ? "bg-warn/12 text-warn" : STATE_LOOKS[job.state];
+  const look = job.result?.verdict ? "bg-tint text-soft" : STATE_LOOKS[job.state];
   return (
-    <span className={`inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium ${look}`}>
+    <span className={`${CHIP} ${look}`}>
       {job.state === "running" && <span className="size-1.5 animate-pulse rounded-full bg-current" />}
       {stopping ? "cancelling" : job.state}
+    </span>
+  );
+}
+
+/** Beside the state of a job that succeeded, where its numbers are no success. */
+export function VerdictChip({ verdict }: { verdict: string }) {
+  return (
+    <span className={`${CHIP} bg-bad/12 text-bad`} title={verdict}>
+      {verdictTitle(verdict).toLowerCase()}
     </span>
   );
 }

@@ -3,14 +3,14 @@ import { Link, useParams } from "react-router";
 import { ApiProblem, type JobDetail } from "@/api/client";
 import { type Live, useLiveJob } from "@/api/live";
 import { isActive, useCancelJob, useJob, useRetryJob } from "@/api/queries";
-import { Button, Card, Loading, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { Button, Card, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { Curves } from "@/features/job/Curves";
 import { Downloads } from "@/features/job/Downloads";
 import { EventLog } from "@/features/job/EventLog";
 import { ResultTable } from "@/features/job/ResultTable";
 import { Scores } from "@/features/job/Scores";
 import { Timeline } from "@/features/job/Timeline";
-import { formatAge, formatDuration } from "@/lib/format";
+import { formatAge, formatDuration, sentence, verdictTitle } from "@/lib/format";
 import { labelOf } from "@/lib/pointers";
 import { useNow } from "@/lib/useNow";
 
@@ -27,9 +27,9 @@ function Job({ id }: { id: string }) {
   return (
     <div className="space-y-5">
       <Header job={job} live={live} />
-      {job.result?.verdict && <Notice tone="warn" title={job.result.verdict} />}
       {job.error && <Failure job={job} />}
       {job.waiting_for?.length > 0 && <Waiting pointers={job.waiting_for} />}
+      {job.result?.verdict && <Verdict verdict={job.result.verdict} />}
       <Timeline job={job} />
       {job.state === "running" && <Progress job={job} speed={live.speed} />}
       <Scores job={job} />
@@ -78,6 +78,7 @@ function Header({ job, live }: { job: JobDetail; live: Live }) {
       <div className="mr-auto min-w-0">
         <h1 className="flex flex-wrap items-center gap-x-3 text-lg font-semibold break-words">
           <span className="min-w-0">{job.name}</span> <StateChip job={job} />
+          {job.result?.verdict && <VerdictChip verdict={job.result.verdict} />}
         </h1>
         <p className="mt-0.5 text-xs text-faint">
           {job.kind === "distill" ? "distillation" : "training"}, created {formatAge(job.created_at, now)}
@@ -146,6 +147,16 @@ function Failure({ job }: { job: JobDetail }) {
           Field: {labelOf(error.pointer) ?? <code>{error.pointer}</code>}
         </p>
       )}
+    </Notice>
+  );
+}
+
+/** Why the numbers of a job that succeeded are no success. Its first words are the title. */
+function Verdict({ verdict }: { verdict: string }) {
+  const title = verdictTitle(verdict);
+  return (
+    <Notice tone="bad" title={title}>
+      <p>{sentence(verdict.slice(title.length + 2))}</p>
     </Notice>
   );
 }

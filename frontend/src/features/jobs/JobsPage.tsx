@@ -3,7 +3,7 @@ import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { formatAge, formatAp, formatDuration, formatGain, gainLook } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
@@ -61,7 +61,8 @@ function Head({ look = "", children }: { look?: string; children: ReactNode }) {
 }
 
 function Row({ job, now }: { job: JobView; now: number }) {
-  const gain = job.result?.kd_gain;
+  const verdict = job.result?.verdict;
+  const gain = verdict ? null : job.result?.kd_gain;
   return (
     <tr className="hover:bg-tint/60">
       <td className={`${CELL} break-words`}>
@@ -71,7 +72,7 @@ function Row({ job, now }: { job: JobView; now: number }) {
         <p className="text-xs text-faint">{job.kind === "distill" ? "distillation" : "training"}</p>
       </td>
       <td className={`${CELL} sm:w-56`}>
-        <StateChip job={job} />
+        <StateChip job={job} /> {verdict && <VerdictChip verdict={verdict} />}
         {job.state === "running" && (
           <div className="mt-2 space-y-1">
             <ProgressBar share={job.progress} label={`progress of ${job.name}`} />
@@ -81,7 +82,6 @@ function Row({ job, now }: { job: JobView; now: number }) {
           </div>
         )}
         {job.waiting_for?.length > 0 && <p className="mt-1 text-xs text-faint">waits: files are being checked</p>}
-        {job.result?.verdict && <p className="mt-1 line-clamp-3 text-xs text-warn">{job.result.verdict}</p>}
         {job.state === "failed" && <p className="mt-1 line-clamp-2 text-xs text-faint">{job.error?.message}</p>}
       </td>
       <td className={`${CELL} ${WIDE}`}>{formatAp(job.ap.teacher)}</td>
