@@ -11,7 +11,7 @@ Tensor names end in their axes:
 Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -172,6 +172,27 @@ def best_detections(output: DetectorOutput, most: int) -> tuple[Tensor, Tensor, 
     query_BR = flat_BR // classes
     boxes_BR4 = output.boxes_LBQ4[-1].gather(1, query_BR[..., None].expand(-1, -1, 4))
     return scores_BR, flat_BR % classes, boxes_BR4
+
+
+NO_CLASS = -50.0
+"""Logit of a class that a detector does not know: a probability of next to nothing, whose logarithm is finite."""
+
+
+def of_classes(logits: Tensor, columns: Sequence[int | None], scores: Scores) -> Tensor:
+    """Logits in the classes of a data set: `[..., K]` gives `[..., C]`, or `[..., C + 1]` with softmax scores.
+
+    Args:
+        logits: of a detector with classes of its own.
+        columns: its output of each class; None: it has none, so that the class has the logit `NO_CLASS`.
+        scores: of the detector; with softmax scores the column 'no object' stays the last.
+    """
+    wanted = [0 if column is None else column for column in columns]
+    wanted += [logits.shape[-1] - 1] if scores == "softmax" else []
+    chosen = logits[..., wanted]
+    for index, column in enumerate(columns):
+        if column is None:
+            chosen[..., index] = NO_CLASS
+    return chosen
 
 
 def class_probability(logits: Tensor, scores: Scores) -> Tensor:

@@ -16,8 +16,7 @@ from api.errors import ApiError, from_core
 from api.jobs import repository as jobs
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
-from detrdistill.black_boxes import BlackBox, inspect_black_box, kind_of
+from detrdistill.black_boxes import BlackBox, digest_file, inspect_black_box, kind_of
 from detrdistill.checkpoints import PICKLES, WEIGHTS, CheckpointCard, inspect_checkpoint
 from detrdistill.coco import find_root
 from detrdistill.errors import CheckpointError
@@ -82,7 +81,7 @@ def _describe(name: str, folder: Path, pointer: str) -> Checkpoint:
     except CheckpointError as error:
         raise from_core(error, pointer) from error
     height, width = card.image_size or (None, None)
-    with (folder / (WEIGHTS if kind is None else BLACK_BOX_FILES[kind])).open("rb") as file:
+    with digest_file(folder).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         name=name,

@@ -1,17 +1,18 @@
 """Whether the parts of a job fit together: all that is known without a GPU, from the rows of its resources alone."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.errors import ApiError, from_core
 from detrdistill.black_boxes import BlackBox, Kind
 from detrdistill.catalog import FamilyName, Scores, check_queries
-from detrdistill.checkpoints import class_map
+from detrdistill.checkpoints import CoverageFacts, check_coverage
+from detrdistill.class_names import match_classes
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
 from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
 
 
 def check_job(
@@ -32,6 +33,7 @@ def check_job(
         ApiError: with the pointer into the request.
     """
     _check_student(config, student)
+    _check_coverage(config, teachers, student)
     _check_teachers(config, teachers, dataset)
     _check_families(config, teachers, student)
 
@@ -64,6 +66,22 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
             raise from_core(error, "/config/data/image_size") from error
 
 
+def _check_coverage(
+    config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], student: Checkpoint | None
+) -> None:
+    """Refuse checkpoints that leave too much of their detector at random values; older rows do not know it."""
+    named = [(student, "/student_id"), *((teacher, teacher_pointer(name)) for name, teacher in teachers.items())]
+    for checkpoint, pointer in named:
+        found: Any = getattr(checkpoint, "coverage", None)
+        if found is None:
+            continue
+        try:
+            coverage = CoverageFacts.model_validate(found)
+            check_coverage(coverage, allow_partial=config.allow_partial, pointer=pointer)
+        except CheckpointError as error:
+            raise from_core(error, pointer) from error
+
+
 def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], dataset: Dataset) -> None:
     """Every teacher of the configuration has its checkpoint, and none is left over; the first has no name."""
     guides = config.guides if isinstance(config, DistillConfig) else {}
@@ -77,10 +95,11 @@ def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, 
                 else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
             )
     for name, guide in guides.items():
-        _check_teacher(guide, teachers.get(name), dataset, teacher_pointer(name))
+        _check_teacher(guide, teachers.get(name), dataset, teacher_pointer(name), DistillConfig.pointer(name))
 
 
-def _check_teacher(guide: Guide, teacher: Checkpoint | None, dataset: Dataset, pointer: str) -> None:
+def _check_teacher(guide: Guide, teacher: Checkpoint | None, dataset: Dataset, pointer: str, declared: str) -> None:
+    """A teacher has its checkpoint, at `pointer`, which knows the classes; it is declared at `declared`."""
     if guide.teacher.source == "ema":
         if teacher is not None:
             raise ApiError(
@@ -91,12 +110,29 @@ def _check_teacher(guide: Guide, teacher: Checkpoint | None, dataset: Dataset, p
         return
     if teacher is None:
         raise ApiError("A distill job needs a teacher.", pointer=pointer, hint="Upload one with POST /checkpoints.")
-    if teacher.kind == "detections":
-        return  # they have the ids of a data set; the training process reads them against this one
     try:
-        class_map(tuple(teacher.classes), tuple(dataset.classes))
-    except CheckpointError as error:
-        raise from_core(error, pointer) from error
+        if teacher.kind == "detections":  # they have the ids of a data set, which the training process checks
+            refuse_class_map(guide.teacher, declared)
+            return
+        match_classes(
+            tuple(teacher.classes),
+            tuple(dataset.classes),
+            given=guide.teacher.class_map,
+            without_boxes=_without_boxes(dataset),
+            pointer=pointer,
+            map_pointer=f"{declared}/teacher/class_map",
+        )
+    except (CheckpointError, ConfigError) as error:
+        raise from_core(error, error.pointer) from error
+
+
+def _without_boxes(dataset: Dataset) -> frozenset[str]:
+    """Classes that no split has a box of; none where the boxes of each class were not counted."""
+    splits: list[dict[str, Any]] = list(dataset.splits.values())
+    counts: list[dict[str, int]] = [split["boxes_per_class"] for split in splits if "boxes_per_class" in split]
+    if not counts:
+        return frozenset()
+    return frozenset(name for name in dataset.classes if not any(count.get(name) for count in counts))
 
 
 def _check_families(
