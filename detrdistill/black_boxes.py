@@ -19,9 +19,10 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from detrdistill.catalog import CATALOG, Scores, family_of
-from detrdistill.checkpoints import CONFIG, WEIGHTS, class_names, read_config
+from detrdistill.checkpoints import CONFIG, class_names, has_weights, identity_file, read_config
 from detrdistill.coco import MIN_BOX_PX, SPLITS, CocoSet, ImageRecord, Split, key_of
 from detrdistill.errors import CheckpointError
+from detrdistill.limits import MOST_DETECTIONS_BYTES
 from detrdistill.preprocessing import Preprocessing
 
 MODEL = "model.onnx"
@@ -66,9 +67,15 @@ class Detection:
 
 def kind_of(folder: Path) -> Kind | None:
     """Which black box a folder holds; None: weights of a detector, or nothing that is known."""
-    if (folder / WEIGHTS).is_file():
+    if has_weights(folder):
         return None
     return next((kind for kind, file in FILES.items() if (folder / file).is_file()), None)
+
+
+def digest_file(folder: Path) -> Path:
+    """The file that tells this checkpoint from others: its weights (or their index), model or detections."""
+    kind = kind_of(folder)
+    return identity_file(folder) if kind is None else folder / FILES[kind]
 
 
 def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
@@ -78,7 +85,9 @@ def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
         CheckpointError: with what is missing or wrong.
     """
     if kind == "detections":
-        _read_rows(folder)
+        content = _read_rows(folder)
+        if not (content if isinstance(content, list) else any(content.values())):
+            raise CheckpointError(f"{DETECTIONS} holds no detection.", hint=_HINT)
         return BlackBox(kind)
     config = read_config(folder / CONFIG)
     preprocessing = Preprocessing.read(folder, fallback_size=0)
@@ -128,6 +137,10 @@ def _scores(config: dict[str, Any]) -> Scores:
 
 
 def _read_rows(folder: Path) -> Rows | dict[Split, Rows]:
+    if (folder / DETECTIONS).stat().st_size > MOST_DETECTIONS_BYTES:
+        raise CheckpointError(
+            f"{DETECTIONS} is larger than {MOST_DETECTIONS_BYTES} bytes.", hint="Leave weak scores out."
+        )
     try:
         content: Any = json.loads((folder / DETECTIONS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -187,6 +187,27 @@ def non_finite_queries(logits_BQC: Tensor, boxes_BQ4: Tensor) -> Tensor:
     return ~(logits_BQC.isfinite().all(-1) & boxes_BQ4.isfinite().all(-1))
 
 
+NO_CLASS = -50.0
+"""Logit of a class that a detector does not know: a probability of next to nothing, whose logarithm is finite."""
+
+
+def of_classes(logits: Tensor, columns: Sequence[int | None], scores: Scores) -> Tensor:
+    """Logits in the classes of a data set: `[..., K]` gives `[..., C]`, or `[..., C + 1]` with softmax scores.
+
+    Args:
+        logits: of a detector with classes of its own.
+        columns: its output of each class; None: it has none, so that the class has the logit `NO_CLASS`.
+        scores: of the detector; with softmax scores the column 'no object' stays the last.
+    """
+    wanted = [0 if column is None else column for column in columns]
+    wanted += [logits.shape[-1] - 1] if scores == "softmax" else []
+    chosen = logits[..., wanted]
+    for index, column in enumerate(columns):
+        if column is None:
+            chosen[..., index] = NO_CLASS
+    return chosen
+
+
 def class_probability(logits: Tensor, scores: Scores) -> Tensor:
     """Probability of each class in [0, 1]: `[..., C]`, or `[..., C + 1]` with softmax scores, gives `[..., C]`."""
     return logits.sigmoid() if scores == "sigmoid" else logits.softmax(-1)[..., :-1]

@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from detrdistill.black_boxes import BlackBox
 from detrdistill.catalog import CATALOG, Family, FamilyName
-from detrdistill.config import Criterion, DistillConfig
+from detrdistill.config import Criterion, DistillConfig, Teacher
 from detrdistill.errors import ConfigError
 from detrdistill.method_configs import (
     DistillationPoints,
@@ -80,6 +80,24 @@ def check_criterion(criterion: Criterion, student: FamilyName) -> None:
             f"{family.title} has {family.scores} scores; {criterion.classification} is not defined for them.",
             hint=f"Leave it out to train with {family.classification}, as published.",
             pointer="/config/criterion/classification",
+        )
+
+
+def refuse_class_map(teacher: Teacher, pointer: str) -> None:
+    """Recorded detections name the data set's own category ids, so that there are no names to map.
+
+    Args:
+        teacher: settings of a teacher that is recorded detections.
+        pointer: where the teacher with its methods is declared.
+
+    Raises:
+        ConfigError: a class map is given.
+    """
+    if teacher.class_map:
+        raise ConfigError(
+            "Recorded detections have the category ids of the data set; there are no class names to map.",
+            hint="Leave class_map out.",
+            pointer=f"{pointer}/teacher/class_map",
         )
 
 

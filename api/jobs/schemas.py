@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.forms import PLAIN_TEXT
 from api.jobs.models import Artifact, Evaluation, Job
@@ -30,7 +30,17 @@ class JobCreate(BaseModel):
         default=None,
         description="checkpoint the student starts from; give this or `config.student`, not both",
     )
+    allow_partial: bool = Field(
+        default=False,
+        description="take checkpoints that leave a part of their detector at random values; as `config.allow_partial`",
+    )
     config: RunConfig = Field(description="what to do; `kind` chooses between training and distillation")
+
+    @model_validator(mode="after")
+    def _permission(self) -> "JobCreate":
+        if self.allow_partial:
+            self.config = self.config.model_copy(update={"allow_partial": True})
+        return self
 
 
 class JobError(BaseModel):

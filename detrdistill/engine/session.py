@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -19,7 +21,8 @@ import transformers
 from detrdistill import __version__
 from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
-from detrdistill.checkpoints import class_map, inspect_checkpoint
+from detrdistill.checkpoints import check_coverage, inspect_checkpoint
+from detrdistill.class_names import ClassMatch, match_classes
 from detrdistill.coco import DatasetOptions, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import (
@@ -51,11 +54,12 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError, DetrDistillError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
 from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class Session:
             student = build_detector(self.config.student, classes, size or DEFAULT_IMAGE_SIZE, seed)
         elif self.paths.student is not None:
             student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
+            check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer="/student")
             self._report_coverage("student", coverage)
             student = with_classes(student, classes, seed)
             check_finite(
@@ -164,11 +169,35 @@ class Session:
         if folder is None:
             raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
         if (kind := kind_of(folder)) is not None:
-            return self._black_box(folder, kind), None
+            return self._black_box(folder, kind, name), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         detector, coverage = load_detector(folder, fallback_size=size)
-        self._report_coverage("teacher", coverage, name)
-        return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
+        check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer=pointer)
+        match = self._match(detector.classes, name, pointer)
+        self._report_coverage("teacher", coverage, name, dict(match.renamed))
+        return Teacher(detector.to(self.device), match.columns), coverage
+
+    def _match(self, classes: tuple[str, ...], name: str, pointer: str) -> ClassMatch:
+        """Where the classes of the data set are among those of a teacher."""
+        config = self._distillation
+        match = match_classes(
+            classes,
+            self.train_set.classes,
+            given=config.guides[name].teacher.class_map,
+            without_boxes=self.classes_without_boxes,
+            pointer=pointer,
+            map_pointer=f"{config.pointer(name)}/teacher/class_map",
+        )
+        if match.renamed:
+            _log.info("classes of the teacher %s: %s", name, match.said())
+        return match
+
+    @property
+    def classes_without_boxes(self) -> frozenset[str]:
+        """Classes of the data set that neither split has a box of."""
+        names = self.train_set.classes
+        used = {names[label] for split in self.sets.values() for image in split.images for label in image.labels}
+        return frozenset(names) - used
 
     def _teacher_folder(self, name: str) -> tuple[Path | None, str]:
         """Folder of a teacher, and where it is declared."""
@@ -176,12 +205,14 @@ class Session:
             return self.paths.further_teachers.get(name), f"/further_teachers/{name}"
         return self.paths.teacher, "/teacher"
 
-    def _black_box(self, folder: Path, kind: Kind) -> BlackBoxTeacher:
+    def _black_box(self, folder: Path, kind: Kind, name: str) -> BlackBoxTeacher:
+        pointer = self._teacher_folder(name)[1]
         card, classes = inspect_black_box(folder, kind), self.train_set.classes
         if kind == "detections":
+            refuse_class_map(self._distillation.guides[name].teacher, self._distillation.pointer(name))
             return RecordedTeacher(card, RecordedDetections(read_detections(folder, self.sets)), len(classes))
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
-        return OnnxTeacher(folder, card, Preprocessing.read(folder, size), class_map(card.classes, classes))
+        return OnnxTeacher(folder, card, size, self._match(card.classes, name, pointer).columns)
 
     def build_guide(self, name: str, teacher: AnyTeacher, student: Learner) -> Guide:
         """A teacher with its configured methods, on the run's device.
@@ -210,7 +241,13 @@ class Session:
         assert isinstance(self.config, DistillConfig), "only a distillation has teachers"
         return self.config
 
-    def _report_coverage(self, role: Role, coverage: Coverage, teacher: str = "") -> None:
+    def _report_coverage(
+        self,
+        role: Role,
+        coverage: Coverage,
+        teacher: str = "",
+        renamed_classes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.report(
             WeightsLoaded(
                 role=role,
@@ -219,6 +256,8 @@ class Session:
                 total=coverage.total,
                 missing=coverage.missing,
                 unexpected=coverage.unexpected,
+                renamed=coverage.renamed,
+                class_map=dict(renamed_classes),
             )
         )
 
@@ -245,7 +284,8 @@ class Session:
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
         pointer = f"{config.pointer(name)}/teacher/min_ap"
-        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer)
+        squashed = teacher.source.squashed if isinstance(teacher.source, Preprocessing) else ""
+        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, squashed=squashed)
         return row
 
     def _cost(self, detector: Detector) -> dict[str, float]:

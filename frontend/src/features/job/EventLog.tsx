@@ -43,8 +43,6 @@ function describe({ kind, data }: JobEvent): string {
       return `${who} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
     case "checkpoint":
       return `checkpoint of the ${text("role")} at step ${text("step")}`;
-    case "finished":
-      return (data.result as { verdict?: string | null } | undefined)?.verdict ?? kind;
     case "failed":
       return text("message");
     case "finished": {
