@@ -73,9 +73,13 @@ class Reporter:
 
     def write(self, session: Session) -> bool:
         """Write what waits into a transaction of the caller's; false if the job is no longer ours."""
-        waiting = [entry for entry in self._waiting if entry.sequence > self.sequence]
-        if self._told is None:
+        sequence = states.lock(session, self._owned)
+        if sequence is None:
+            return False
+        if self._told is None or sequence != self.sequence:  # a commit of which the answer was lost
             self._told = repository.told(session, self._owned.job_id)
+            self.sequence = sequence
+        waiting = [entry for entry in self._waiting if entry.sequence > sequence]
         told, news, progressed = set(self._told), list[Event](), False
         for event in [entry.event for entry in waiting]:
             key = _key(event)

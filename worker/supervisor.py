@@ -22,7 +22,7 @@ from worker.failures import failure_of
 from worker.interruptions import StopReason, interruption
 from worker.journal import Entry, begin, read_last
 from worker.process import TrainingProcess
-from worker.redaction import Redactor
+from worker.redaction import Redactor, redactor_of
 from worker.reporter import DATABASE_DOWN, Reporter
 from worker.specs import build_spec
 
@@ -133,6 +133,7 @@ class _Attempt:
                 sequence=self.reporter.sequence,
                 silence_seconds=_SILENCE * self.settings.lease_seconds,
             )
+        self.redact = redactor_of(spec)
         self.process = TrainingProcess(spec)
         return True
 

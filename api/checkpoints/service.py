@@ -59,9 +59,11 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
         ApiError: the job has exported no student.
     """
     job = jobs.find(session, job_id)
+    has_ended = job is not None and JobState(job.state).final
+    session.rollback()  # copying may take longer than a transaction may be idle
     with OpenedFolder(storage.folder("jobs", job_id)) as files, storage.staging() as folder:
         found = [file for name_of_file, file in files.files.items() if name_of_file.startswith("student/")]
-        if job is None or not JobState(job.state).final or not found:
+        if not has_ended or not found:
             raise ApiError(
                 f"Job {job_id} has no student to take.",
                 pointer="/job_id",

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Select, delete, func, select
+from sqlalchemy import BigInteger, Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -46,7 +46,7 @@ def told(session: Session, job_id: UUID) -> set[EventKey]:
         JobEvent.kind,
         func.coalesce(data["role"].astext, data["stage"].astext),
         func.coalesce(data["teacher"].astext, ""),
-        func.coalesce(data["step"].astext.cast(Integer), 0),
+        func.coalesce(data["step"].astext.cast(BigInteger), 0),
     ).where(JobEvent.job_id == job_id, JobEvent.kind.in_(_RUN_EVENTS))
     return {(row[0], row[1], row[2], row[3]) for row in session.execute(query)}
 

@@ -100,6 +100,19 @@ def renew(session: Session, owned: Claim, lease_seconds: float) -> bool | None:
     return None if row is None else bool(row.cancel_requested)
 
 
+def lock(session: Session, owned: Claim) -> int | None:
+    """Keep others from changing a job in this transaction.
+
+    Returns:
+        Number of the last event of the run that is in the tables; None if the job is no longer ours.
+    """
+    row = session.execute(
+        text("select journal_sequence from jobs where id = :job and fence = :fence and state = 'running' for update"),
+        _key(owned),
+    ).one_or_none()
+    return None if row is None else row.journal_sequence
+
+
 _NO_PROGRESS = {"stage": None, "progress": None, "eta_seconds": None, "sequence": 0, "progressed": False}
 
 

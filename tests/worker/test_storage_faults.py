@@ -129,6 +129,7 @@ def test_a_data_set_that_is_gone_costs_one_attempt(service: RunningService, clie
         assert str(service.folder) not in stream.read().decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "words"), [("emptied", "gone or empty"), ("replaced", "was replaced"), ("cut", "No annotation file")]
 )
@@ -164,7 +165,7 @@ def test_a_data_set_that_goes_while_it_is_trained_on(service: RunningService, cl
     assert "student.zip" in names_of_files(client, job_id)
 
 
-@pytest.mark.parametrize("how", ["gone", "replaced"])
+@pytest.mark.parametrize("how", ["gone", pytest.param("replaced", marks=pytest.mark.slow)])
 def test_a_teacher_that_is_gone_or_another(service: RunningService, client: Client, short_job: dict, how: str):
     folder = service.folder / "storage" / "checkpoints" / short_job["teacher_id"]
     job_id = client.submit(**short_job)
@@ -180,6 +181,7 @@ def test_a_teacher_that_is_gone_or_another(service: RunningService, client: Clie
     assert_no_paths(client, job_id, service.folder)
 
 
+@pytest.mark.slow
 def test_a_further_teacher_and_a_student_are_named_by_their_pointers(
     service: RunningService, client: Client, short_job: dict, teacher_folder: Path
 ):
