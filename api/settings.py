@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         """A worker or checker that has given a sign within this time is there."""
         return 3 * self.renew_seconds + 5
 
+    stall_seconds: float = 900
+    """A training that has given no sign of progress for so long is ended; the first sign of each stage (imports,
+    compilation, a first step) may take four times as long."""
+
     @field_validator("database_url")
     @classmethod
     def with_driver(cls, url: str) -> str:

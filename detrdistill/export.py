@@ -72,8 +72,7 @@ class ModelCard:
         teach = "" if family.in_library else f"import detrdistill.detectors  # teaches transformers {family.title}\n\n"
         verdict = "" if self.verdict is None else f"\n> **{self.verdict[0].upper()}{self.verdict[1:]}**\n"
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        (folder / MODEL_CARD).write_text(
-            f"""---
+        text = f"""---
 library_name: transformers
 pipeline_tag: object-detection
 ---
@@ -107,7 +106,9 @@ COCO metrics on the {self.validation_images} validation images, measured on this
 {versions}
 </details>
 """
-        )
+        temporary = folder / (MODEL_CARD + ".part")  # somebody may be downloading the folder
+        temporary.write_text(text)
+        temporary.replace(folder / MODEL_CARD)
 
 
 def _count(parameters: int | None) -> str:

@@ -1,6 +1,5 @@
 """Take a checkpoint: keep its files, and have it checked that it is a detector or black box we can load."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -13,9 +12,11 @@ from api.checking.answers import store
 from api.checkpoints.models import Checkpoint
 from api.errors import ApiError
 from api.jobs import repository as jobs
+from api.jobs.files import OpenedFolder
+from api.jobs.states import JobState
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.checkpoints import PICKLES, WEIGHTS
+from detrdistill.checkpoints import PICKLES
 from detrdistill.coco import find_root
 
 _SUFFIXES = (".safetensors", ".onnx", ".json", ".txt", ".md", "license", *PICKLES)
@@ -53,19 +54,21 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
     Raises:
         ApiError: the job has exported no student.
     """
-    names = [row.name for row in jobs.artifacts(session, job_id)]
-    if f"student/{WEIGHTS}" not in names:
-        raise ApiError(
-            f"Job {job_id} has no student to take.",
-            pointer="/job_id",
-            hint="Wait until it has finished.",
-            code="not_found",
-        )
-    with storage.staging() as folder:
-        for name_of_file in names:
-            parent, _, base = name_of_file.rpartition("/")
-            if parent == "student":
-                shutil.copyfile(storage.folder("jobs", job_id) / name_of_file, folder / base)
+    job = jobs.find(session, job_id)
+    has_ended = job is not None and JobState(job.state).final
+    session.rollback()  # copying may take longer than a transaction may be idle
+    with OpenedFolder(storage.folder("jobs", job_id)) as files, storage.staging() as folder:
+        found = [file for name_of_file, file in files.files.items() if name_of_file.startswith("student/")]
+        if not has_ended or not found:
+            raise ApiError(
+                f"Job {job_id} has no student to take.",
+                pointer="/job_id",
+                hint="Wait until it has finished.",
+                code="not_found",
+            )
+        for file in found:
+            with (folder / file.name.removeprefix("student/")).open("wb") as copy:
+                copy.writelines(file.read(0, file.size))
         checkpoint = _described(name, folder)
         checkpoint.job_id = job_id
         return _keep(session, storage, folder, checkpoint)

@@ -4,14 +4,17 @@ import logging
 import pickle
 import signal
 import sys
+import time
 import traceback
 from multiprocessing.connection import Connection
 
 from detrdistill.engine.processes import die_with_parent
 from detrdistill.engine.session import Session
-from detrdistill.engine.side_by_side import STOP, TOLD
+from detrdistill.engine.side_by_side import ALIVE, STOP, TOLD
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Event
+
+_SIGN_SECONDS = 0.5
 
 
 class Parent:
@@ -20,12 +23,19 @@ class Parent:
     def __init__(self, connection: Connection):
         self._connection = connection
         self._stop = False
+        self._signed_at = float("-inf")
 
     def report(self, event: Event) -> None:
         """Hand over an event, and wait until it is reported."""
         self._connection.send(event)
         while (answer := self._connection.recv()) != TOLD:
             self._stop = self._stop or answer == STOP
+
+    def alive(self) -> None:
+        """Say that the training gets on, now and then."""
+        if time.monotonic() - self._signed_at > _SIGN_SECONDS:
+            self._signed_at = time.monotonic()
+            self._connection.send(ALIVE)
 
     def should_stop(self) -> bool:
         """Whether this process is to write a checkpoint and end."""
@@ -43,7 +53,7 @@ def main() -> int:
     parent = Parent(connection)
     try:
         config, paths = connection.recv()
-        session = Session(config, paths, parent.report, parent.should_stop)
+        session = Session(config, paths, parent.report, parent.should_stop, parent.alive)
         if parent.should_stop():
             raise Stopped("Stopped before the first step.", hint="Start it again to resume.")  # noqa: TRY301
         connection.send(session.train("control", session.new_student(), []))

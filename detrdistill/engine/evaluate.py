@@ -32,6 +32,9 @@ class Evaluation(NamedTuple):
     """Where there is one, every AP is 0."""
 
 
+def _do_nothing() -> None: ...
+
+
 class CocoEvaluator:
     """Scores detections of one split against its annotations, crowd regions included."""
 
@@ -44,33 +47,34 @@ class CocoEvaluator:
         with _silence():
             self.ground_truth.createIndex()
 
-    def score(self, detections: Detections) -> CocoMetrics:
+    def score(self, detections: Detections, alive: Callable[[], None] = _do_nothing) -> CocoMetrics:
         """Compute the COCO numbers; of a detector with a score or box that is NaN or infinite they are 0.
 
         Args:
             detections: for each image id, scores `[R]`, class indices `[R]` and boxes `[R, 4]` (x0, y0, x1, y1) in
                 pixels of the original image.
+            alive: called as the images are scored.
         """
-        return self.evaluate(detections).metrics
+        return self.evaluate(detections, alive).metrics
 
-    def evaluate(self, detections: Detections) -> Evaluation:
+    def evaluate(self, detections: Detections, alive: Callable[[], None] = _do_nothing) -> Evaluation:
         """As `score`, with the count of detections that are NaN or infinite."""
         non_finite = non_finite_detections(detections)
         if non_finite is not None:
             return Evaluation(self.nothing_found(), non_finite)
-        return Evaluation(self._score(detections), None)
+        return Evaluation(self._score(detections, alive), None)
 
     def nothing_found(self) -> CocoMetrics:
         """The COCO numbers of a detector that finds nothing."""
         none = (torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 4))
         return self._score({image.id: none for image in self.split.images})
 
-    def _score(self, detections: Detections) -> CocoMetrics:
+    def _score(self, detections: Detections, alive: Callable[[], None] = _do_nothing) -> CocoMetrics:
         rows = [_rows(self.dense_ids[image_id], *values) for image_id, values in detections.items()]
         with _silence():
             found = np.concatenate(rows)
             results = self.ground_truth.loadRes(found) if len(found) else COCO()  # a dead detector finds nothing
-            evaluation = COCOeval(self.ground_truth, results, "bbox")
+            evaluation = _Scoring(self.ground_truth, results, alive)
             evaluation.params.imgIds = [self.dense_ids[image_id] for image_id in detections]
             evaluation.evaluate()
             evaluation.accumulate()
@@ -82,8 +86,18 @@ class CocoEvaluator:
             per_class={name: _mean(precision[:, :, label]) for label, name in enumerate(self.split.classes)},
         )
 
-    def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> Evaluation:
-        """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`."""
+    def run(
+        self,
+        detect: Detect,
+        prepare: Input,
+        batches: Iterator[Batch],
+        device: torch.device,
+        alive: Callable[[], None] = _do_nothing,
+    ) -> Evaluation:
+        """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`.
+
+        `alive` is called after every batch, and as the images are scored.
+        """
         found: dict[Id, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():
             for batch in batches:
@@ -93,7 +107,21 @@ class CocoEvaluator:
                     width, height = self.sizes[image_id]
                     boxes_px = to_xyxy(boxes_BR4[index]) * torch.tensor([width, height, width, height])
                     found[image_id] = (scores_BR[index], labels_BR[index], boxes_px)
-        return self.evaluate(found)
+                alive()
+        return self.evaluate(found, alive)
+
+
+class _Scoring(COCOeval):
+    """COCO evaluation of boxes that says when it gets on; a large split takes it many minutes."""
+
+    def __init__(self, truth: COCO, results: COCO, alive: Callable[[], None]):
+        super().__init__(truth, results, "bbox")
+        self._alive = alive
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:  # noqa: N802  pycocotools' name
+        """Match the detections of one image, class and range of areas."""
+        self._alive()
+        return super().evaluateImg(imgId, catId, aRng, maxDet)
 
 
 def milliseconds_per_image(model: nn.Module, pixels_BCHW: Tensor, repeats: int = 20) -> float:

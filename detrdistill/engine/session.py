@@ -23,7 +23,7 @@ from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detec
 from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import check_coverage, inspect_checkpoint
 from detrdistill.class_names import ClassMatch, match_classes
-from detrdistill.coco import DatasetOptions, find_root, read_splits
+from detrdistill.coco import CocoSet, DatasetOptions, Split, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import (
     DetectionDataset,
@@ -44,14 +44,14 @@ from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milli
 from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
-from detrdistill.engine.state import replace_folder, write_json
+from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError, DetrDistillError
+from detrdistill.errors import ConfigError, DatasetError, DetrDistillError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
@@ -60,6 +60,15 @@ from detrdistill.preprocessing import Preprocessing
 Trained = Literal["student", "control"]
 _MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What a data set held when it was registered."""
+
+    classes: tuple[str, ...]
+    images: Mapping[str, int]
+    """Number of images by split."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ class Paths:
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
     dataset_options: DatasetOptions = field(default_factory=DatasetOptions)
     """How the data set is to be read."""
+    registered: Registered | None = None
+    """What the data set must hold; None: whatever is there."""
 
 
 class Session:
@@ -89,14 +100,18 @@ class Session:
         paths: Paths,
         report: Report,
         should_stop: Callable[[], bool],
+        alive: Callable[[], None],
     ):
         self.config = config
         self.paths = paths
         self.report = report
         self.should_stop = should_stop
+        self.alive = alive
         _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options)
+        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options, on_progress=alive)
+        alive()
+        _check_unchanged(sets, paths.registered)
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
@@ -341,17 +356,20 @@ class Session:
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
+            alive=self.alive,
             progress=self.progress,
             work=self.paths.work,
             fingerprint=self.fingerprint,
         )
+        restore_folder(self.paths.work / role)
         return trainer.run()
 
     def verify(self, role: Trained, best: Best) -> ModelReport:
         """Measure the exported folder, loaded anew."""
         folder = self.paths.work / role
         batch_size = self.config.evaluation.batch_size
-        metrics, milliseconds = evaluate_folder(folder, self.evaluator, self.device, batch_size)
+        metrics, milliseconds = evaluate_folder(folder, self.evaluator, self.device, batch_size, self.alive)
+        self.alive()
         detector, _ = load_detector(folder, DEFAULT_IMAGE_SIZE)
         return ModelReport(
             metrics=metrics,
@@ -409,11 +427,13 @@ class Session:
         prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
-        return self.evaluator.run(detect, prepare, batches, self.device)
+        return self.evaluator.run(detect, prepare, batches, self.device, self.alive)
 
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
+        self.alive()
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
+        self.alive()
 
 
 def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
@@ -425,6 +445,21 @@ def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
                 hint=f"Names there are: {', '.join(named) or 'none'}.",
                 pointer=f"/further_teachers/{name}",
             )
+
+
+def _check_unchanged(sets: Mapping[Split, CocoSet], registered: Registered | None) -> None:
+    found = Registered(sets["train"].classes, {split: len(content.images) for split, content in sets.items()})
+    if registered is not None and found != registered:
+        raise DatasetError(
+            f"The data set was replaced: it had {_contents(registered)}, and has {_contents(found)}.",
+            hint="Register the new one, and submit a new job.",
+        )
+
+
+def _contents(held: Registered) -> str:
+    images = " and ".join(f"{count} {split} images" for split, count in held.images.items())
+    classes = f"{len(held.classes)} classes ({', '.join(held.classes[:5])}{', ...' if len(held.classes) > 5 else ''})"
+    return f"{images} of {classes}"
 
 
 def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ Both are whole trainings with checkpoints of their own, and neither knows of the
 in whatever order they run. Objects pass between the two processes over one pipe:
 
     parent -> child   (config, paths); then `TOLD` for each event, and `STOP` to ask for a checkpoint and an end
-    child -> parent   each event; at last the `Best` it found, or the exception that ended it
+    child -> parent   each event, and `ALIVE` while it gets on; at last the `Best` it found, or what ended it
 
 An event counts as reported when the parent has answered. So whatever is reported before a checkpoint is known before it
 is written, as in a single process.
@@ -22,10 +22,11 @@ from typing import Any, Literal
 from detrdistill.engine.session import Session
 from detrdistill.engine.train import Best, Progress, Report
 from detrdistill.errors import Stopped, TrainingProcessLost
-from detrdistill.events import Event, StepLogged
+from detrdistill.events import Event, Role, StepLogged
 
 TOLD: Literal["told"] = "told"
 STOP: Literal["stop"] = "stop"
+ALIVE: Literal["alive"] = "alive"
 _POLL_SECONDS = 0.1
 
 
@@ -38,6 +39,35 @@ def one_at_a_time(report: Report) -> Report:
             report(event)
 
     return locked
+
+
+class SignsOfBoth:
+    """Passes on a sign of progress once each of the trainings that go on has given one: none covers for another.
+
+    Args:
+        alive: takes the signs.
+    """
+
+    def __init__(self, alive: Callable[[], None]):
+        self._alive = alive
+        self._going_on: set[Role] = {"student", "control"}
+        self._silent = set(self._going_on)
+        self._lock = threading.Lock()
+
+    def sign(self, role: Role) -> None:
+        """A training gets on."""
+        with self._lock:
+            self._silent.discard(role)
+            if self._silent:
+                return
+            self._silent = set(self._going_on)
+        self._alive()
+
+    def end(self, role: Role) -> None:
+        """A training has ended; its silence says nothing any more."""
+        with self._lock:
+            self._going_on.discard(role)
+            self._silent.discard(role)
 
 
 @contextmanager
@@ -60,11 +90,18 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
     ):
         yield lambda: session.train("control", session.new_student(), [])
     else:
-        should_stop, session.progress.side_by_side = session.should_stop, True
-        control = _ControlProcess(session)
+        should_stop, alive, session.progress.side_by_side = session.should_stop, session.alive, True
+        signs = SignsOfBoth(alive)
+        control = _ControlProcess(session, signs)
         session.should_stop = lambda: should_stop() or control.failure is not None
+        session.alive = lambda: signs.sign("student")
+
+        def result() -> Best:
+            signs.end("student")
+            return control.result(should_stop)
+
         try:
-            yield lambda: control.result(should_stop)
+            yield result
         except Exception as error:
             control.stop()
             control.join()
@@ -73,6 +110,7 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
             raise
         finally:
             control.close()
+            session.alive = alive
 
 
 class _ControlProcess:
@@ -83,11 +121,12 @@ class _ControlProcess:
         failure: what ended it before.
     """
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, signs: SignsOfBoth):
         self.best: Best | None = None
         self.failure: BaseException | None = None
         self._report: Report = session.report
         self._progress: Progress = session.progress
+        self._signs = signs
         self._connection, theirs = Pipe()
         self._sending = threading.Lock()
         with theirs:
@@ -141,9 +180,13 @@ class _ControlProcess:
             self.failure = _lost(self._process.wait())
         except Exception as error:  # noqa: BLE001  whoever waits for the control is told
             self.failure = error
+        finally:
+            self._signs.end("control")
 
     def _take(self, message: Any) -> None:
         match message:
+            case "alive":
+                self._signs.sign("control")
             case Best():
                 self.best = message
             case BaseException():

@@ -3,6 +3,7 @@
 The number this gives is the one the project publishes, so that the reported AP is the AP of the file.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +17,15 @@ from detrdistill.outputs import non_finite_queries
 
 
 def evaluate_folder(
-    folder: Path, evaluator: CocoEvaluator, device: torch.device, batch_size: int
+    folder: Path,
+    evaluator: CocoEvaluator,
+    device: torch.device,
+    batch_size: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[CocoMetrics, float]:
     """COCO metrics of a saved detector and its median time per image in milliseconds.
+
+    `alive` is called after every batch, and as the images are scored.
 
     Raises:
         Diverged: its weights, or what it detects, are not finite.
@@ -40,7 +47,8 @@ def evaluate_folder(
             for record, result, broken in zip(records, results, broken_B, strict=True):
                 values = (result["scores"].cpu(), result["labels"].cpu(), result["boxes"].cpu())
                 found[record.id] = _with_broken(*values, broken)
-    metrics, non_finite = evaluator.evaluate(found)
+            alive()
+    metrics, non_finite = evaluator.evaluate(found, alive)
     check_finite(
         f"The exported folder {folder.name}",
         detections=non_finite,

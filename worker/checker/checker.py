@@ -18,8 +18,8 @@ from api.settings import Settings
 from api.storage import Storage
 from worker.checker.client import CheckServer
 from worker.checker.protocol import Bounds, CheckRequest, Crashed, Outcome, Passed, Refused
-from worker.process import folder_of
 from worker.reporter import DATABASE_DOWN
+from worker.specs import folder_of
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
