@@ -6,6 +6,7 @@ never created and never followed, and sizes are counted while they are written, 
 
 import os
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -21,6 +22,11 @@ _MAX_DEPTH = 8
 _MAX_RATIO = 200
 _SLACK_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error,
+    NotImplementedError, EOFError, OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What the library raises when an archive is not what it says."""
 
 
 class _Refused(Exception):
@@ -53,7 +59,7 @@ def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_
             _unpack(archive, root, suffixes, budget)
     except _Refused as error:
         raise ApiError(str(error), pointer=pointer, hint=error.hint, code="archive_invalid") from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+    except _BROKEN as error:
         detail = f"The archive cannot be unpacked: {error}."
         raise ApiError(detail, pointer=pointer, hint="Pack the folder again.", code="archive_invalid") from error
     finally:
@@ -84,6 +90,8 @@ def _checked_parts(member: zipfile.ZipInfo, suffixes: Collection[str]) -> list[s
     mode = stat.S_IFMT(member.external_attr >> 16)
     if member.flag_bits & 1:
         raise _Refused(f"{shown} is encrypted.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _Refused(f"{shown} is compressed by an unusual method.", "Pack the folder again, with deflate.")
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _Refused(f"{shown} is not a plain file.")
     parts = name.rstrip("/").split("/")

@@ -11,6 +11,7 @@ from fastapi import UploadFile
 from api.archives import unpack_zip
 from api.errors import ApiError, Forbidden
 from api.settings import get_settings
+from detrdistill.validation import MAX_CLASSES, MAX_NAME, names_fault
 
 _CHUNK = 1024**2
 
@@ -75,7 +76,7 @@ def operator_folder(path: str) -> Path:
     try:
         folder = (root / path).resolve(strict=True)
         inside = folder.is_relative_to(root.resolve()) and folder.is_dir()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
         inside = False
         folder = root
     if not inside:
@@ -91,6 +92,17 @@ def operator_folder(path: str) -> Path:
 def folder_size(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def check_classes(names: Sequence[str], pointer: str, code: str) -> None:
+    """Refuse class names that no database keeps or that would make every list of resources huge.
+
+    Raises:
+        ApiError: with the number of the class.
+    """
+    if (fault := names_fault(names)) is not None:
+        hint = f"At most {MAX_CLASSES} classes, with names of at most {MAX_NAME} characters."
+        raise ApiError(f"{fault[0].upper()}{fault[1:]}.", pointer=pointer, hint=hint, code=code)
 
 
 def exactly_one(**sources: object) -> None:

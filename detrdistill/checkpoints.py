@@ -17,10 +17,13 @@ from detrdistill.catalog import CATALOG, FamilyName, family_of
 from detrdistill.errors import CheckpointError
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 from detrdistill.preprocessing import Preprocessing
+from detrdistill.validation import MAX_CLASSES, names_fault
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _TWO_STAGE_QUERIES = ("two_stage_num_proposals", 300)
+_LARGEST_COUNT = 100_000
+"""Of queries, layers or channels; far above any detector that can be run."""
 FILES = (CONFIG, WEIGHTS, PREPROCESSOR)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -61,10 +64,10 @@ def inspect_checkpoint(folder: Path) -> CheckpointCard:
         family=family,
         classes=classes,
         parameters=sum(math.prod(shape) for shape in shapes.values()),
-        queries=_positive(config, *_TWO_STAGE_QUERIES if two_stage else fields.queries),
+        queries=_count(config, *_TWO_STAGE_QUERIES if two_stage else fields.queries),
         two_stage=two_stage,
-        decoder_layers=_positive(config, *fields.decoder_layers),
-        width=_positive(config, *fields.width),
+        decoder_layers=_count(config, *fields.decoder_layers),
+        width=_count(config, *fields.width),
         image_size=_image_size(folder),
     )
 
@@ -78,14 +81,17 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...]:
     labels: Any = config.get("id2label")
     try:
         if labels is None:
-            return tuple(f"LABEL_{index}" for index in range(config.get("num_labels", 2)))
-        names = {int(index): str(name) for index, name in labels.items()}
-        return tuple(names[index] for index in range(len(names)))
+            return tuple(f"LABEL_{index}" for index in range(_count(config, "num_labels", 2, MAX_CLASSES)))
+        found = {int(index): name for index, name in labels.items()}
+        names = tuple(found[index] for index in range(len(found)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{CONFIG}: id2label is not a list of classes.",
             hint="id2label must map every output index, from 0 and without gaps, to a name.",
         ) from error
+    if fault := names_fault(names):
+        raise CheckpointError(f"{CONFIG}: id2label: {fault}.", hint="Correct id2label in config.json.")
+    return names
 
 
 def class_map(teacher: tuple[str, ...], dataset: tuple[str, ...]) -> tuple[int, ...]:
@@ -175,9 +181,11 @@ def _image_size(folder: Path) -> tuple[int, int] | None:
     return (preprocessing.height, preprocessing.width) if preprocessing.height else None
 
 
-def _positive(config: dict[str, Any], key: str, default: int) -> int:
+def _count(config: dict[str, Any], key: str, default: int, largest: int = _LARGEST_COUNT) -> int:
     """A field of config.json, which leaves out what equals the library's default."""
     value = config.get(key, default)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{CONFIG}: {key} is {value!r}, not a positive integer.")
+    if type(value) is not int or not 1 <= value <= largest:
+        raise CheckpointError(
+            f"{CONFIG}: {key} is {str(value)[:50]}, not an integer from 1 to {largest}.", hint=f"Correct {key}."
+        )
     return value

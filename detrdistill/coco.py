@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from PIL import Image, UnidentifiedImageError
 
 from detrdistill.errors import DatasetError
+from detrdistill.validation import names_fault
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -215,6 +216,8 @@ def _categories(document: dict[str, Any], where: str) -> dict[int, str]:
             raise DatasetError(
                 f"{where}: categories share the {key} {twice[0]!r}.", hint="Ids and names must be unique."
             )
+    if fault := names_fault([item["name"] for item in items]):
+        raise DatasetError(f"{where}: categories: {fault}.", hint="Correct the categories and upload again.")
     return {item["id"]: item["name"] for item in items}
 
 
@@ -260,7 +263,11 @@ def _locator(root: Path, annotations: Path, split: Split) -> Callable[[str], Pat
     def locate(file_name: str) -> Path | None:
         for position, folder in enumerate(folders):
             path = folder / file_name
-            if path.is_file() and path.resolve().is_relative_to(inside):
+            try:
+                found = path.is_file() and path.resolve().is_relative_to(inside)
+            except (OSError, ValueError, RuntimeError):  # a name that no file can have
+                return None
+            if found:
                 folders.insert(0, folders.pop(position))
                 return path
         return None

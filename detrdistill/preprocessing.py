@@ -1,6 +1,7 @@
 """What a detector expects of its input image, as its `preprocessor_config.json` says it."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,14 @@ class Preprocessing:
             if values.get("do_normalize", True):
                 mean = tuple(map(float, values.get("image_mean", IMAGENET_MEAN)))
                 std = tuple(map(float, values.get("image_std", IMAGENET_STD)))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(
                 f"{FILE_NAME} cannot be read: {error}.",
                 hint="Save the image processor next to the model with save_pretrained.",
             ) from error
         if resample not in (_BILINEAR, _BICUBIC):
             raise CheckpointError(f"{FILE_NAME}: resample {resample!r} is not supported.", hint="Use 2 or 3.")
-        if abs(scale * 255 - 1) > 1e-3:
+        if not abs(scale * 255 - 1) <= 1e-3:  # NaN is none, either
             raise CheckpointError(
                 f"{FILE_NAME}: rescale_factor {scale} is not supported.",
                 hint="Pixels must be scaled to [0, 1].",
@@ -71,8 +72,12 @@ class Preprocessing:
                 f"{FILE_NAME}: {height} x {width} is no usable input size.",
                 hint=f"At most {_LARGEST} pixels a side.",
             )
-        if mean is not None and std is not None and not (len(mean) == len(std) == 3 and all(std)):
-            raise CheckpointError(f"{FILE_NAME}: image_mean and image_std need three values, std none of them 0.")
+        if mean is not None and std is not None:
+            finite = all(math.isfinite(value) for value in (*mean, *std))
+            if not (finite and len(mean) == len(std) == 3 and all(std)):
+                raise CheckpointError(
+                    f"{FILE_NAME}: image_mean and image_std need three finite values, std none of them 0."
+                )
         return cls(height, width, mean, std, bicubic=resample == _BICUBIC)
 
     def to_json(self, processor_class: str) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from api.checkpoints.schemas import CheckpointPage, CheckpointView
 from api.db import DbSession
 from api.errors import NotFound, problems
 from api.forms import After, FilesField, Limit, NameField, PathField
+from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
 
-router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
+router = APIRouter(prefix="/checkpoints", tags=["checkpoints"], route_class=ApiRoute)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, responses=problems(400, 403, 413, 422, 503, 507))

@@ -15,7 +15,7 @@ from api.checkpoints.models import Checkpoint
 from api.errors import ApiError, from_core
 from api.jobs import repository as jobs
 from api.storage import Storage
-from api.uploads import folder_size, operator_folder, receive
+from api.uploads import check_classes, folder_size, operator_folder, receive
 from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
 from detrdistill.black_boxes import BlackBox, inspect_black_box, kind_of
 from detrdistill.checkpoints import PICKLES, WEIGHTS, CheckpointCard, inspect_checkpoint
@@ -81,6 +81,7 @@ def _describe(name: str, folder: Path, pointer: str) -> Checkpoint:
         card = inspect_checkpoint(folder) if kind is None else inspect_black_box(folder, kind)
     except CheckpointError as error:
         raise from_core(error, pointer) from error
+    check_classes(card.classes, pointer, CheckpointError.code)
     height, width = card.image_size or (None, None)
     with (folder / (WEIGHTS if kind is None else BLACK_BOX_FILES[kind])).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from api.datasets.models import Dataset
 from api.errors import from_core
 from api.storage import Storage
-from api.uploads import folder_size, operator_folder, receive
+from api.uploads import check_classes, folder_size, operator_folder, receive
 from detrdistill.coco import find_root, read_splits
 from detrdistill.errors import DatasetError
 
@@ -53,6 +53,7 @@ def _describe(name: str, folder: Path, pointer: str) -> Dataset:
         sets = read_splits(find_root(folder), check_files=True)
     except DatasetError as error:
         raise from_core(error, pointer) from error
+    check_classes(sets["train"].classes, pointer, DatasetError.code)
     return Dataset(
         name=name,
         classes=list(sets["train"].classes),

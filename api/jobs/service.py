@@ -1,10 +1,7 @@
 """What happens when somebody asks for a job: every check that needs no GPU, before anything is stored."""
 
-import hashlib
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.checkpoints.models import Checkpoint
@@ -17,15 +14,12 @@ from api.jobs.schemas import JobCreate
 from api.jobs.states import JobState
 
 
-def submit(session: Session, request: JobCreate, idempotency_key: str | None) -> Job:
+def submit(session: Session, request: JobCreate) -> Job:
     """Check a request and store it as a queued job. The row is the job: a scheduler announces it to the workers.
 
     Raises:
         ApiError: something does not exist or does not fit together.
     """
-    request_hash = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
-    if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-        return earlier
     dataset = session.get(Dataset, request.dataset_id)
     if dataset is None:
         raise ApiError(f"There is no data set {request.dataset_id}.", pointer="/dataset_id", code="not_found")
@@ -44,17 +38,9 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         teacher_id=request.teacher_id,
         further_teacher_ids={name: str(checkpoint_id) for name, checkpoint_id in request.further_teacher_ids.items()},
         student_id=request.student_id,
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
     )
     session.add(job)
-    try:
-        session.flush()
-    except IntegrityError:
-        session.rollback()
-        if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-            return earlier
-        raise
+    session.flush()
     repository.add_events(session, job.id, [("state", {"state": JobState.QUEUED})])
     session.commit()
     return job
@@ -73,19 +59,6 @@ def cancel(session: Session, job_id: UUID) -> Job:
     job = repository.find(session, job_id)
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
-    return job
-
-
-def _earlier(session: Session, key: str, request_hash: str) -> Job | None:
-    """The job that an earlier request with this key made."""
-    job = session.scalar(select(Job).where(Job.idempotency_key == key))
-    if job is not None and job.request_hash != request_hash:
-        raise ApiError(
-            "This Idempotency-Key was used for another request.",
-            pointer="/Idempotency-Key",
-            hint="Use a new key for a new job.",
-            code="idempotency_mismatch",
-        )
     return job
 
 

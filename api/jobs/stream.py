@@ -18,8 +18,9 @@ from api.jobs import repository
 from api.jobs.models import JobEvent
 from api.jobs.states import JobState
 from api.live import POLL_SECONDS, Live
+from api.routing import ApiRoute
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
 _DATA: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 _PING_SECONDS = 15.0
 _RETRY_MILLISECONDS = 3000
@@ -47,10 +48,17 @@ async def stream_events(
     job_id: UUID,
     request: Request,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="send events with a greater id")] = 0,
-    last_event_id: Annotated[str | None, Header(description="as `after`; browsers send it when they reconnect")] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            pattern=r"^[0-9]{1,18}$",
+            description="as `after`; browsers send it when they reconnect",
+        ),
+    ] = None,
 ) -> Response:
     """Follow a job live."""
-    if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19:
+    if last_event_id is not None:
         after = int(last_event_id)
     events, ended = await run_in_threadpool(_news, job_id, after)
     if ended and not events:
