@@ -8,13 +8,14 @@ from pydantic import BaseModel, Field
 from api.checking import checkers
 from api.db import DbSession
 from api.errors import problems
+from api.routing import ApiRoute
 from api.settings import get_settings
 from api.workers import repository as workers
 from detrdistill import __version__
 from detrdistill.catalog import CATALOG, FamilyName
 from detrdistill.recipes import RECIPES, RecipeName
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], route_class=ApiRoute)
 
 
 class Health(BaseModel):

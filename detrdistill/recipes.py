@@ -122,7 +122,7 @@ def with_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     name = values.get("recipe")
     if name is None:
         return dict(values)
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}.", hint=f"Choose one of: {', '.join(RECIPES)}.")
     return _merged(RECIPES[cast("RecipeName", name)].config, values)
 

@@ -1,7 +1,7 @@
 """What the job routes take and give."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -11,8 +11,9 @@ from api.jobs.files import JobFile
 from api.jobs.models import Evaluation, Job
 from api.jobs.states import JobState
 from detrdistill.config import RunConfig, TeacherName
-from detrdistill.events import CocoMetrics, Role, RunResult, Stage
+from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
 
+_ROW = ConfigDict(frozen=True, extra="ignore")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 
 
@@ -105,7 +106,7 @@ class JobView(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> "JobView":
+    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> Self:
         """The view of a row."""
         fields = {name: getattr(job, name) for name in JobView.model_fields if name != "ap"}
         return cls.model_validate(fields | {"ap": ap} | more)
@@ -118,10 +119,41 @@ class JobDetail(JobView):
     last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
 
 
+class MetricsSummary(CocoSummary):
+    """The COCO numbers of one detector, without the AP of each class."""
+
+    model_config = _ROW
+
+
+class ModelSummary(ModelReport):
+    """One row of the final table, without the AP of each class."""
+
+    model_config = _ROW
+    metrics: MetricsSummary  # pyright: ignore[reportIncompatibleVariableOverride]  fewer fields, on purpose
+
+
+class ResultSummary(RunResult):
+    """What the run found, without the AP of each class."""
+
+    model_config = _ROW
+    student: ModelSummary  # pyright: ignore[reportIncompatibleVariableOverride]
+    teacher: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    further_teachers: dict[str, ModelSummary] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default={}, description="teachers beside the first, by name"
+    )
+    control: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class JobRow(JobView):
+    """A job in a list: its result comes without the AP of each class."""
+
+    result: ResultSummary | None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
-    data: list[JobView]
+    data: list[JobRow] = Field(max_length=100)
     has_more: bool = Field(description="more follow; ask with `after` set to the last id")
 
 
