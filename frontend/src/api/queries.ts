@@ -54,9 +54,17 @@ export function useCreateJob() {
   });
 }
 
+const CHECK_POLL_MILLISECONDS = 2000;
+
+/** Look again as long as something in the list is being checked. */
+function whileChecking(page?: { data: { state: string }[] }) {
+  return page?.data.some(({ state }) => state === "checking") ? CHECK_POLL_MILLISECONDS : false;
+}
+
 export function useDatasets() {
   return useQuery({
     queryKey: ["datasets"],
+    refetchInterval: ({ state }) => whileChecking(state.data),
     queryFn: async () => unwrap(await client.GET("/datasets", { params: { query: { limit: 100 } } })),
   });
 }
@@ -64,6 +72,7 @@ export function useDatasets() {
 export function useCheckpoints() {
   return useQuery({
     queryKey: ["checkpoints"],
+    refetchInterval: ({ state }) => whileChecking(state.data),
     queryFn: async () => unwrap(await client.GET("/checkpoints", { params: { query: { limit: 100 } } })),
   });
 }

@@ -38,11 +38,12 @@ function DatasetRow({ dataset }: { dataset: DatasetView }) {
       <p className="flex justify-between gap-4 font-medium">
         {dataset.name} <span className="text-xs font-normal text-faint">{formatAge(dataset.created_at, now)}</span>
       </p>
-      <p className="text-sm text-soft">
+      <Unready row={dataset} />
+      {dataset.state === "ready" && <p className="text-sm text-soft">
         {formatCount(train?.images ?? 0)} training and {formatCount(val?.images ?? 0)} validation images,{" "}
         {formatCount((train?.boxes ?? 0) + (val?.boxes ?? 0))} boxes, {formatBytes(dataset.size)}
-      </p>
-      <Classes names={dataset.classes} />
+      </p>}
+      <Classes names={dataset.classes} count={dataset.class_count} />
       {dataset.warnings.map((warning) => (
         <p key={warning} className="mt-1 text-xs text-student">
           {warning}
@@ -60,22 +61,34 @@ function CheckpointRow({ checkpoint }: { checkpoint: CheckpointView }) {
       <p className="flex justify-between gap-4 font-medium">
         {checkpoint.name} <span className="text-xs font-normal text-faint">{formatAge(checkpoint.created_at, now)}</span>
       </p>
-      <p className="text-sm text-soft">
+      <Unready row={checkpoint} />
+      {checkpoint.state === "ready" && <p className="text-sm text-soft">
         {describe(checkpoint)}
         {checkpoint.kind === "detector" && ` parameters, ${checkpoint.queries} queries, ${checkpoint.decoder_layers} decoder layers`}
         {height && width ? `, ${width}×${height} px` : ""}
-      </p>
-      {checkpoint.classes.length > 0 && <Classes names={checkpoint.classes} />}
+      </p>}
+      <Classes names={checkpoint.classes} count={checkpoint.class_count} />
+      {checkpoint.warnings.map((warning) => (
+        <p key={warning} className="mt-1 text-xs text-student">
+          {warning}
+        </p>
+      ))}
     </li>
   );
 }
 
-function Classes({ names }: { names: string[] }) {
+function Unready({ row: { state, error } }: { row: DatasetView | CheckpointView }) {
+  if (state === "ready") return null;
+  return <p className="text-sm text-soft">{state === "checking" ? "being checked…" : `refused: ${error?.message} ${error?.hint}`}</p>;
+}
+
+function Classes({ names, count }: { names: string[]; count: number }) {
+  if (count === 0) return null;
   const shown = names.slice(0, 12).join(", ");
   return (
     <p className="text-xs text-faint" title={names.join(", ")}>
-      {names.length} classes: {shown}
-      {names.length > 12 && ", …"}
+      {count} classes: {shown}
+      {count > 12 && ", …"}
     </p>
   );
 }

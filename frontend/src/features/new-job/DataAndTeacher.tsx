@@ -7,12 +7,11 @@ import { SelectField } from "@/components/Field";
 import { Uploader } from "@/components/Uploader";
 import type { Draft } from "@/features/new-job/draft";
 import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
-import { describe } from "@/lib/checkpoint";
-import { formatCount } from "@/lib/format";
+import { describe, describeDataset } from "@/lib/checkpoint";
 
 export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
-  const datasets = useDatasets().data?.data ?? [];
-  const checkpoints = useCheckpoints().data?.data ?? [];
+  const datasets = (useDatasets().data?.data ?? []).filter(({ state }) => state !== "refused");
+  const checkpoints = (useCheckpoints().data?.data ?? []).filter(({ state }) => state !== "refused");
   const [uploading, setUploading] = useState<"datasets" | "checkpoints" | null>(null);
   const distil = draft.kind === "distill";
   const offered = checkpoints.map((checkpoint) => (
@@ -33,7 +32,7 @@ export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; cha
             <option value="">choose…</option>
             {datasets.map((dataset) => (
               <option key={dataset.id} value={dataset.id}>
-                {dataset.name} ({formatCount(dataset.splits.train?.images ?? 0)} images, {dataset.classes.length} classes)
+                {dataset.name} ({describeDataset(dataset)})
               </option>
             ))}
           </SelectField>
