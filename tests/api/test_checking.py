@@ -1,7 +1,10 @@
 """Uploads whose check takes longer than their answer, and jobs that wait for it."""
 
+import io
+import resource
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +222,25 @@ def test_what_is_removed_while_a_job_is_made_is_named(
     config = {"kind": "train", "student": {"family": "rt-detr-v2", "size": "pico"}, "data": {"image_size": 128}}
     answer = client.post("/jobs", json={"name": "j", "dataset_id": dataset, "config": config})
     assert assert_problem(answer, 422, "/dataset_id")["code"] == "not_found"
+
+
+@pytest.mark.bad_input
+def test_a_small_file_that_grows_large_is_refused_and_the_api_stays_small(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    """About 500 MB in memory, from an archive of 100 kB."""
+    images = b'{"images": [' + b"{}," * 7_000_000 + b'{}], "annotations": [], "categories": []}'
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train.json", images)
+        archive.writestr("val.json", images)
+    assert len(buffer.getvalue()) < 150_000
+    monkeypatch.setattr(get_settings(), "check_memory_bytes", 256 * 1024**2)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    [dataset] = settle(client, f"/datasets/{later(client, 'datasets', buffer.getvalue())}")
+    assert (dataset["state"], dataset["error"]["code"]) == ("refused", "check_out_of_memory")
+    assert dataset["error"]["pointer"] == "/files"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024, "kB"
 
 
 @pytest.mark.bad_input
