@@ -26,6 +26,7 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
+from tests.benchmarks.registration import decoding_rate
 from tests.support.client import running_service
 from tests.support.rectangles import write_rectangles
 from tests.support.servers import start_servers, template_database
@@ -43,10 +44,11 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "api": api_latency(),
         "step": step_cost(),
+        "registration": {"images_per_second_640x480": round(decoding_rate())},
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    for section in ("api", "step"):
+    for section in ("api", "step", "registration"):
         print(f"\n{section}")
         for name, value in result[section].items():
             print(f"  {name:<48} {value}")
