@@ -1,5 +1,6 @@
 """Problem details (RFC 9457): every error of the API has one shape, with JSON pointers to what is wrong."""
 
+import errno
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -156,6 +157,16 @@ def install_handlers(app: FastAPI) -> None:
         _log.warning("database: %s", error)
         detail = "The database does not answer. Nothing was changed; try again."
         return problem_response(503, "database_unavailable", detail, headers={"Retry-After": "5"})
+
+    @app.exception_handler(OSError)
+    def _(_: Request, error: OSError) -> JSONResponse:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return problem_response(507, "storage_full", "The storage is full; nothing was kept.")
+        _log.exception("unexpected error of the system", exc_info=error)
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+            detail = "The storage does not read or write now. Nothing was changed; the log of the api has the details."
+            return problem_response(503, "storage_unavailable", detail, headers={"Retry-After": "30"})
+        return problem_response(500, "internal", "An unexpected error; the log of the api has the details.")
 
     @app.exception_handler(Exception)
     def _(_: Request, error: Exception) -> JSONResponse:
