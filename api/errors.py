@@ -1,5 +1,6 @@
 """Problem details (RFC 9457): every error of the API has one shape, with JSON pointers to what is wrong."""
 
+import errno
 import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -219,6 +220,16 @@ def install_handlers(app: FastAPI) -> None:
         detail = "A text or a number of the request cannot be stored; nothing was kept."
         hint = "Look for zero bytes, half characters (lone surrogates) and numbers that are not finite or very large."
         return problem_response(422, "not_storable", detail, [FieldProblem(pointer="", detail=detail, hint=hint)])
+
+    @app.exception_handler(OSError)
+    def _(_: Request, error: OSError) -> JSONResponse:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return problem_response(507, "storage_full", "The storage is full; nothing was kept.")
+        _log.exception("unexpected error of the system", exc_info=error)
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+            detail = "The storage does not read or write now. Nothing was changed; the log of the api has the details."
+            return problem_response(503, "storage_unavailable", detail, headers={"Retry-After": "30"})
+        return problem_response(500, "internal", "An unexpected error; the log of the api has the details.")
 
     @app.exception_handler(Exception)
     def _(_: Request, error: Exception) -> JSONResponse:
