@@ -221,15 +221,7 @@ def install_handlers(app: FastAPI) -> None:
         hint = "Look for zero bytes, half characters (lone surrogates) and numbers that are not finite or very large."
         return problem_response(422, "not_storable", detail, [FieldProblem(pointer="", detail=detail, hint=hint)])
 
-    @app.exception_handler(OSError)
-    def _(_: Request, error: OSError) -> JSONResponse:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return problem_response(507, "storage_full", "The storage is full; nothing was kept.")
-        _log.exception("unexpected error of the system", exc_info=error)
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-            detail = "The storage does not read or write now. Nothing was changed; the log of the api has the details."
-            return problem_response(503, "storage_unavailable", detail, headers={"Retry-After": "30"})
-        return problem_response(500, "internal", "An unexpected error; the log of the api has the details.")
+    app.exception_handler(OSError)(_of_storage)
 
     @app.exception_handler(Exception)
     def _(_: Request, error: Exception) -> JSONResponse:
@@ -237,6 +229,17 @@ def install_handlers(app: FastAPI) -> None:
         headers = {REQUEST_ID: identifier} if (identifier := current_request_id()) else {}
         detail = "An unexpected error; the log of the api has the details under this request id."
         return problem_response(500, "internal", detail, headers=headers)
+
+
+def _of_storage(_: Request, error: OSError) -> JSONResponse:
+    """The answer where the system does not read or write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return problem_response(507, "storage_full", "The storage is full; nothing was kept.")
+    _log.exception("unexpected error of the system", exc_info=error)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
+        detail = "The storage does not read or write now. Nothing was changed; the log of the api has the details."
+        return problem_response(503, "storage_unavailable", detail, headers={"Retry-After": "30"})
+    return problem_response(500, "internal", "An unexpected error; the log of the api has the details.")
 
 
 def summary(found: Sequence[FieldProblem]) -> str:

@@ -20,9 +20,7 @@ from statistics import median, quantiles
 from typing import Any
 
 import httpx
-import numpy as np
 import torch
-from PIL import Image
 
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
@@ -44,7 +42,6 @@ from tests.support.uploads import write_teacher, zip_of
 RESULT = Path(".run/bench.json")
 REQUESTS = 200
 ROUNDS = 12
-PHOTOGRAPHS = {"train": 240, "val": 60}
 
 
 def main() -> None:
@@ -190,25 +187,6 @@ def _busy_process() -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
-
-
-def _write_photographs(folder: Path) -> int:
-    """JPEG files as large as those of COCO: noise of several scales."""
-    (folder / "images").mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for split, count in PHOTOGRAPHS.items():
-        entries = []
-        for image_id in range(1, count + 1):
-            coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((640, 480))
-            grain = random.integers(-20, 21, (480, 640, 3))
-            pixels = (np.asarray(coarse).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
-            name = f"{split}_{image_id}.jpg"
-            Image.fromarray(pixels).save(folder / "images" / name, quality=85)
-            entries.append({"id": image_id, "file_name": name, "width": 640, "height": 480})
-        box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 100], "area": 10_000, "iscrowd": 0}
-        document = {"images": entries, "annotations": [box], "categories": [{"id": 1, "name": "thing"}]}
-        (folder / f"{split}.json").write_text(json.dumps(document))
-    return sum(PHOTOGRAPHS.values())
 
 
 def _methods() -> list[dict[str, Any]]:
