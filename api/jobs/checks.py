@@ -11,7 +11,13 @@ from detrdistill.catalog import FamilyName, Scores, check_queries
 from detrdistill.checkpoints import class_map
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
 from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.pairing import check_criterion, check_pair, check_start
+
+_NO_STUDENT = (
+    'Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
+    "or student_id to a checkpoint."
+)
+_TWO_STUDENTS = "Set config.student to null (a recipe fills it) to start from the checkpoint, or leave student_id out."
 
 
 def check_job(
@@ -46,10 +52,13 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
         raise ApiError(
             "A job needs either an architecture or a checkpoint for its student, not both.",
             pointer="/config/student" if student is None else "/student_id",
-            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
-            "or student_id to a checkpoint.",
+            hint=_NO_STUDENT if student is None else _TWO_STUDENTS,
             code="student_ambiguous",
         )
+    try:
+        check_start(config)
+    except ConfigError as error:
+        raise from_core(error, error.pointer) from error
     if student is not None:
         if student.family is None or student.queries is None:
             raise ApiError(

@@ -135,12 +135,12 @@ export const EMPTY: Draft = {
 };
 
 /** The fields of a recipe that the form shows. */
-export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partial<Draft> {
+export function fromRecipe(name: string, recipe: Partial<DistillConfig>, needsCheckpoint: boolean): Partial<Draft> {
   const { student, data, training, methods } = recipe;
   const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
   return {
     recipe: name,
-    ...set(student, ({ family, size }) => ({ studentFrom: "catalog" as const, family, size })),
+    ...set(student, ({ family, size }) => ({ studentFrom: needsCheckpoint ? ("checkpoint" as const) : ("catalog" as const), family, size })),
     ...set(data?.image_size, (side) => ({ imageSize: String(side) })),
     flip: data?.horizontal_flip ?? EMPTY.flip,
     photometric: data?.photometric ?? EMPTY.photometric,
