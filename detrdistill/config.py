@@ -75,7 +75,8 @@ class Training(BaseModel):
     lr: float = Field(default=2e-4, gt=0, le=1)
     """Peak learning rate of AdamW."""
     backbone_lr_factor: float = Field(default=1.0, ge=0, le=1)
-    """Multiplies `lr` for the backbone; 0.1 is customary when the backbone is pre-trained, 0 freezes it."""
+    """Multiplies `lr` for the backbone; 0.1 is customary when the backbone is pre-trained, 0 freezes it. Below 1 the
+    student must start from a checkpoint."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     """Decay of matrices; biases and normalisation parameters are not decayed."""
     warmup_steps: int = Field(default=500, ge=0, le=MAX_COUNT)
@@ -89,7 +90,8 @@ class Training(BaseModel):
     ema_decay: float | None = Field(default=0.9998, gt=0, lt=1)
     """Decay of the exponential moving average that is evaluated and exported; null: no average."""
     freeze_batch_norm: bool = False
-    """Keep every batch norm in evaluation mode, as checkpoints with folded statistics need."""
+    """Keep every batch norm in evaluation mode, as checkpoints with folded statistics need; the student must start from
+    one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast type of the forward pass; auto: bf16 on GPUs that have it. Losses are always fp32."""
     seed: int = Field(default=0, ge=0, lt=2**31)

@@ -43,6 +43,12 @@ class ConfigError(DetrDistillError):
     code = "config_invalid"
 
 
+class BackboneUntrained(ConfigError):
+    """The training is that of a trained backbone, and the student is new: its weights are random."""
+
+    code = "backbone_untrained"
+
+
 class DatasetError(DetrDistillError):
     """The data set cannot be read as COCO detection data, or has nothing to train on."""
 

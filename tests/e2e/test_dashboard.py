@@ -105,7 +105,7 @@ def test_a_student_that_learned_nothing_does_not_look_like_a_success(page: Page,
     page.get_by_label("Epochs").fill("1")
     page.get_by_role("button", name="Start job").click()
     verdict = page.get_by_role("alert").filter(has_text="Learned nothing")
-    expect(verdict).to_contain_text("The student scores AP 0.00", timeout=120_000)
+    expect(verdict).to_contain_text("The student scores AP 0.00", timeout=240_000)
     expect(verdict).to_contain_text("Try more epochs, a higher training.lr")
     page.get_by_role("link", name="Jobs").click()
     expect(page.get_by_role("row", name=re.compile("too short"))).to_contain_text("learned nothing")
