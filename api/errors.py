@@ -51,7 +51,9 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="what happened, in words for people")
     code: str = Field(description="the kind of problem, for programs", examples=["dataset_invalid"])
-    request_id: str = Field(description="id of the request, also in the header X-Request-Id and in the log of the api")
+    request_id: str = Field(
+        default="", description="id of the request, also in the header X-Request-Id and in the log of the api"
+    )
     errors: list[FieldProblem] = Field(default=[], max_length=MAX_ERRORS, description="the fields at fault")
 
 
@@ -175,6 +177,11 @@ def _plain(text: str) -> str:
     return encodable if len(text) <= MAX_TEXT else f"{encodable}..."
 
 
+def too_large(limit: int) -> str:
+    """The detail of a 413."""
+    return f"The request is larger than {limit} bytes."
+
+
 def code_of(status: int) -> str:
     """Code of a problem of which nothing but the status is known; the names in `HTTPStatus` change with Python."""
     return _CODES.get(status, HTTPStatus(status).name.lower())
@@ -250,7 +257,8 @@ def summary(found: Sequence[FieldProblem]) -> str:
 def allowed_methods(request: Request) -> list[str]:
     """Methods that the path of a request takes."""
     app: FastAPI = request.app
-    scope = {key: request.scope[key] for key in ("type", "path", "root_path", "headers")}
+    scope = {key: request.scope[key] for key in ("type", "path", "headers")}
+    scope["root_path"] = request.scope.get("app_root_path", request.scope["root_path"])  # as it was before any mount
 
     def takes(route: BaseRoute, method: str) -> bool:
         if isinstance(route, Mount) and method != "GET":  # a mount matches any; ours hold files

@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import FieldProblem, code_of, problem_response
+from api.errors import FieldProblem, code_of, problem_response, too_large
 from api.request_id import RequestId
 
 _SMALLEST_GZIP = 1000
@@ -42,7 +43,6 @@ class ProblemDocuments:
 
     _KNOWN: ClassVar[dict[int, tuple[str, str, str]]] = {
         400: ("range_invalid", "/Range", "The header Range cannot be understood."),
-        413: ("too_large", "", "The request is larger than this route takes."),
         416: ("range_not_satisfiable", "/Range", "The file has no bytes in this range."),
     }
     """Status to code, pointer and detail."""
@@ -68,6 +68,8 @@ class ProblemDocuments:
         await self.app(scope, receive, send_problem if scope["type"] == "http" else send)
 
     def _problem(self, scope: Scope, status: int, headers: Headers) -> ASGIApp:
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and MAX_BODY_SIZE_SCOPE_KEY in scope:
+            return problem_response(status, "too_large", too_large(scope[MAX_BODY_SIZE_SCOPE_KEY]))
         code, pointer, detail = self._KNOWN.get(status, (code_of(status), "", HTTPStatus(status).phrase))
         if status == 400 and "range" not in Headers(scope=scope):
             code, pointer, detail = "host_not_allowed", "/Host", "The service does not answer to this host name."

@@ -13,6 +13,7 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from api.errors import (
     ApiError,
@@ -23,12 +24,11 @@ from api.errors import (
     body_schema,
     problems,
     summary,
+    too_large,
 )
 from api.idempotency import keys
 from detrdistill.validation import Finding, did_you_mean, pointer_to, text_fault, unusable
 
-_LIMIT = "starlette.max_body_size"
-"""Where the framework keeps the limit of a route, in the scope."""
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
@@ -68,7 +68,9 @@ class ApiRoute(APIRoute):
                 return replayed.response
             except Exception as error:
                 await keys.give_up(request)
-                raise (_unreadable(error, form=form) or error) from error
+                if (unreadable := _unreadable(error, form=form)) is not None:
+                    raise unreadable from error
+                raise
             return await keys.keep(request, response)
 
         return handle
@@ -136,11 +138,11 @@ async def _take_key(
 
 def _check_length(request: Request) -> None:
     """Refuse an announced body at once; the framework would do so only after the work."""
-    announced, limit = request.headers.get("content-length", "0"), request.scope.get(_LIMIT)
+    announced, limit = request.headers.get("content-length", "0"), request.scope.get(MAX_BODY_SIZE_SCOPE_KEY)
     if limit is None:
         return
     if not (announced.isascii() and announced.isdigit() and len(announced) < 20 and int(announced) <= limit):
-        raise TooLarge(f"The request is larger than {limit} bytes.")
+        raise TooLarge(too_large(limit))
 
 
 def _check_media_type(request: Request, *, form: bool) -> None:

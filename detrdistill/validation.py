@@ -14,10 +14,10 @@ from pydantic_core import ErrorDetails
 
 MAX_DEPTH = 32
 """Deepest nesting of a document; the schema of a run has 6 levels."""
-MAX_CLASSES = 10_000
+MAX_CLASSES = 5_000
 MAX_NAME = 200
 """Characters of the name of one class."""
-MAX_NAMES = 200_000
+MAX_NAMES = 60_000
 """Characters of the names of all classes together."""
 _MAX_FINDINGS = 50
 _MESSAGES = {

@@ -28,6 +28,8 @@ from starlette.types import Message
 
 from api.db import HasId, get_engine
 from api.errors import ApiError
+from api.request_id import HEADER as REQUEST_ID
+from api.request_id import current_request_id
 
 HEADER = "Idempotency-Key"
 PATTERN = r"^[\x21-\x7e]+$"
@@ -226,8 +228,10 @@ async def _complete(request: Request, claim: _Claim, target: str | None) -> None
 
 async def _get(request: Request, path: str) -> tuple[int, bytes]:
     """Status and body of a GET within this application."""
-    scope = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client")}
+    own = ("type", "asgi", "http_version", "scheme", "server", "client")
+    scope: dict[str, Any] = {key: request.scope[key] for key in own if key in request.scope}
     headers = [(name, value) for name, value in request.scope["headers"] if name == b"host"]
+    headers.append((REQUEST_ID.lower().encode(), (current_request_id() or "").encode()))
     scope |= {"method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
     status, body = 0, b""
 

@@ -13,17 +13,7 @@ from api.errors import NotFound, problems
 from api.forms import PLAIN_TEXT
 from api.jobs import repository, service
 from api.jobs.models import Job
-from api.jobs.schemas import (
-    EvaluationView,
-    JobCreate,
-    JobDetail,
-    JobMetrics,
-    JobPage,
-    JobRetry,
-    JobRow,
-    JobView,
-    Series,
-)
+from api.jobs.schemas import EvaluationView, JobCreate, JobDetail, JobMetrics, JobPage, JobRetry, JobView, Series
 from api.jobs.states import JobState
 from api.routing import ApiRoute
 from detrdistill.events import Role
@@ -60,7 +50,7 @@ def list_jobs(
     query = select(Job) if state is None else select(Job).where(Job.state == state)
     jobs, has_more = repository.page(session, query, after, limit)
     aps = repository.best_aps(session, [job.id for job in jobs])
-    return JobPage(data=[JobRow.of(job, aps.get(job.id, {})) for job in jobs], has_more=has_more)
+    return JobPage(data=[JobView.of(job, aps.get(job.id, {})) for job in jobs], has_more=has_more)
 
 
 @router.get("/{job_id}", responses=problems(404, 422, 503))
@@ -125,4 +115,4 @@ def _find(session: DbSession, job_id: UUID) -> Job:
 def _detail(session: DbSession, job: Job) -> JobDetail:
     ap = repository.best_aps(session, [job.id]).get(job.id, {})
     last = repository.last_event_id(session, job.id)
-    return JobDetail.model_validate(JobView.of(job, ap).model_dump() | {"config": job.config, "last_event_id": last})
+    return JobDetail.of(job, ap, config=job.config, last_event_id=last)

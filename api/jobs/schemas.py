@@ -10,7 +10,7 @@ from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
 from api.jobs.models import Evaluation, Job
 from api.jobs.states import JobState
-from detrdistill.config import RunConfig, TeacherName
+from detrdistill.config import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
 from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
 
 _ROW = ConfigDict(frozen=True, extra="ignore")
@@ -26,7 +26,9 @@ class JobCreate(BaseModel):
     dataset_id: UUID = Field(description="data set to train and evaluate on")
     teacher_id: UUID | None = Field(default=None, description="checkpoint of the teacher; required to distil")
     further_teacher_ids: dict[TeacherName, UUID] = Field(
-        default={}, description="checkpoint of each of `config.further_teachers`, by name"
+        default={},
+        max_length=MAX_FURTHER_TEACHERS,
+        description="checkpoint of each of `config.further_teachers`, by name",
     )
     student_id: UUID | None = Field(
         default=None,
@@ -74,51 +76,6 @@ class JobError(BaseModel):
     pointer: str = Field(default="", description="JSON pointer into the request that made the job, if one is to blame")
 
 
-class JobView(BaseModel):
-    """A job."""
-
-    id: UUID
-    name: str
-    kind: Literal["train", "distill"]
-    state: JobState
-    waiting_for: list[str] = Field(
-        description="pointers to the data set and checkpoints that are still being checked; the job is held meanwhile"
-    )
-    cancel_requested: bool = Field(description="a running job that was asked to stop")
-    stage: Stage | None = Field(description="what a running job is doing")
-    progress: float = Field(description="share of all training steps done, in [0, 1]")
-    eta_seconds: float | None = Field(description="estimated time to the end of a running job")
-    attempt: int = Field(description="how often it was started")
-    attempts_without_progress: int = Field(
-        description="how often it was started since its last checkpoint or finished stage; after three it is given up"
-    )
-    max_runtime_seconds: float | None = Field(description="longest time that all attempts together may run")
-    worker: str | None
-    dataset_id: UUID
-    teacher_id: UUID | None
-    further_teacher_ids: dict[str, UUID]
-    student_id: UUID | None
-    ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
-    error: JobError | None
-    result: RunResult | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-    @classmethod
-    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> Self:
-        """The view of a row."""
-        fields = {name: getattr(job, name) for name in JobView.model_fields if name != "ap"}
-        return cls.model_validate(fields | {"ap": ap} | more)
-
-
-class JobDetail(JobView):
-    """A job with its configuration."""
-
-    config: RunConfig = Field(description="every default filled in")
-    last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
-
-
 class MetricsSummary(CocoSummary):
     """The COCO numbers of one detector, without the AP of each class."""
 
@@ -144,16 +101,56 @@ class ResultSummary(RunResult):
     control: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class JobRow(JobView):
-    """A job in a list: its result comes without the AP of each class."""
+class JobView(BaseModel):
+    """A job, as a list shows it."""
 
-    result: ResultSummary | None  # pyright: ignore[reportIncompatibleVariableOverride]
+    id: UUID
+    name: str
+    kind: Literal["train", "distill"]
+    state: JobState
+    waiting_for: list[str] = Field(
+        description="pointers to the data set and checkpoints that are still being checked; the job is held meanwhile"
+    )
+    cancel_requested: bool = Field(description="a running job that was asked to stop")
+    stage: Stage | None = Field(description="what a running job is doing")
+    progress: float = Field(description="share of all training steps done, in [0, 1]")
+    eta_seconds: float | None = Field(description="estimated time to the end of a running job")
+    attempt: int = Field(description="how often it was started")
+    attempts_without_progress: int = Field(
+        description="how often it was started since its last checkpoint or finished stage; after three it is given up"
+    )
+    max_runtime_seconds: float | None = Field(description="longest time that all attempts together may run")
+    worker: str | None
+    dataset_id: UUID
+    teacher_id: UUID | None
+    further_teacher_ids: dict[str, UUID]
+    student_id: UUID | None
+    ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
+    error: JobError | None
+    result: ResultSummary | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> Self:
+        """The view of a row."""
+        fields = {name: getattr(job, name) for name in JobView.model_fields if name != "ap"}
+        return cls.model_validate(fields | {"ap": ap} | more)
+
+
+class JobDetail(JobView):
+    """A job with its configuration."""
+
+    result: RunResult | None  # pyright: ignore[reportIncompatibleVariableOverride]  more fields than in a list
+    config: RunConfig = Field(description="every default filled in")
+    last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
 
 
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
-    data: list[JobRow] = Field(max_length=100)
+    data: list[JobView] = Field(max_length=100)
     has_more: bool = Field(description="more follow; ask with `after` set to the last id")
 
 

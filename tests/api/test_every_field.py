@@ -249,16 +249,17 @@ def test_a_form_with_unknown_or_repeated_fields_is_refused(client: TestClient, k
     assert_problem(client.post(f"/{kind}", files=[("name", (None, "x")), ("files", (None, "text"))]), 422, "/files")
 
 
-@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "undefined", "hex", "no-such-thing", "utf-16"])
-@pytest.mark.parametrize("content", [b"+2AA-", b"\\ud800", b"\xff\xfe\xfd", b"\xed\xa0\x80"])
-def test_a_form_in_a_strange_encoding_is_no_500(client: TestClient, charset: str, content: bytes):
-    body = (
-        b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + content + b"\r\n"
-        b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + content + b'.zip"\r\n\r\nPK\r\n--x--\r\n'
-    )
-    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
-    answer = client.post("/datasets", content=body, headers=headers)
-    assert_problem(answer, 400 if answer.status_code == 400 else 422)
+def test_a_form_in_a_strange_encoding_is_no_500(client: TestClient):
+    for charset in ("utf-7", "unicode_escape", "undefined", "hex", "no-such-thing", "utf-16"):
+        headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+        for content in (b"+2AA-", b"\\ud800", b"\xff\xfe\xfd", b"\xed\xa0\x80"):
+            body = (
+                b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + content + b"\r\n"
+                b'--x\r\nContent-Disposition: form-data; name="files"; filename="' + content + b'.zip"'
+                b"\r\n\r\nPK\r\n--x--\r\n"
+            )
+            answer = client.post("/datasets", content=body, headers=headers)
+            assert_problem(answer, 400 if answer.status_code == 400 else 422)
 
 
 BROKEN_FORMS = {
@@ -323,14 +324,12 @@ def test_an_unknown_query_field_is_refused_with_the_nearest_name(client: TestCli
 PARTS = ["%00", "%ff", "%ed%a0%80", "..%2f..", "x" * 5000, "9" * 400, "%0a", "null", "%20"]
 
 
-@pytest.mark.parametrize(
-    "path", [*DOCUMENT["paths"], "/view/{page}", "/assets/{file}", "/docs/assets/{file}", "/{any}"]
-)
 @pytest.mark.parametrize("part", PARTS)
-def test_no_part_of_a_path_makes_a_500(client: TestClient, path: str, part: str):
-    url = "/".join(part if piece.startswith("{") else piece for piece in path.split("/"))
-    for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE"):
-        assert client.request(method, url).status_code < 500, (method, url[:100])
+def test_no_part_of_a_path_makes_a_500(client: TestClient, part: str):
+    for path in [*DOCUMENT["paths"], "/view/{page}", "/assets/{file}", "/docs/assets/{file}", "/{any}"]:
+        url = "/".join(part if piece.startswith("{") else piece for piece in path.split("/"))
+        for method in ("GET", "POST", "HEAD", "OPTIONS", "DELETE"):
+            assert client.request(method, url).status_code < 500, (method, url[:100])
 
 
 def test_header_values_that_cannot_be_read_are_refused_by_name(client: TestClient, job_request: dict):

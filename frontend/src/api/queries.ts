@@ -1,9 +1,9 @@
 /** Everything the pages read and write, as hooks. */
 import { infiniteQueryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
-import { type CheckpointView, type DatasetView, type JobCreate, type JobRow, client, unwrap } from "./client";
+import { type CheckpointView, type DatasetView, type JobCreate, type JobView, client, unwrap } from "./client";
 
-export const isActive = (job: Pick<JobRow, "state">) => job.state === "queued" || job.state === "running";
+export const isActive = (job: Pick<JobView, "state">) => job.state === "queued" || job.state === "running";
 
 const ACTIVE_MS = 2000;
 const IDLE_MS = 10_000;
@@ -37,7 +37,7 @@ export function useJobMetrics(id: string) {
   });
 }
 
-export function useArtifacts(job: Pick<JobRow, "id" | "state">) {
+export function useArtifacts(job: Pick<JobView, "id" | "state">) {
   return useQuery({
     queryKey: ["artifacts", job.id],
     queryFn: async () => unwrap(await client.GET("/jobs/{job_id}/artifacts", { params: { path: { job_id: job.id } } })),

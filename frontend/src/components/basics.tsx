@@ -2,7 +2,7 @@
 import type { ComponentProps, ReactNode } from "react";
 import { Link } from "react-router";
 
-import type { JobRow } from "@/api/client";
+import type { JobView } from "@/api/client";
 import { verdictTitle } from "@/lib/format";
 
 const LOOKS = {
@@ -35,7 +35,7 @@ export function Card({ title, aside, children }: { title?: ReactNode; aside?: Re
   );
 }
 
-const STATE_LOOKS: Record<JobRow["state"], string> = {
+const STATE_LOOKS: Record<JobView["state"], string> = {
   queued: "bg-tint text-soft",
   running: "bg-teacher/12 text-teacher",
   succeeded: "bg-good/12 text-good",
@@ -45,7 +45,7 @@ const STATE_LOOKS: Record<JobRow["state"], string> = {
 
 const CHIP = "inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium";
 
-export function StateChip({ job }: { job: Pick<JobRow, "state" | "cancel_requested" | "result"> }) {
+export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested" | "result"> }) {
   const stopping = job.state === "running" && job.cancel_requested;
   const look = job.result?.verdict ? "bg-tint text-soft" : STATE_LOOKS[job.state];
   return (

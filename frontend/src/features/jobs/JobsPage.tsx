@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 import { Link } from "react-router";
 
-import type { JobRow } from "@/api/client";
+import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
 import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { formatAge, formatAp, formatDuration, formatGain, gainLook } from "@/lib/format";
@@ -60,7 +60,7 @@ function Head({ look = "", children }: { look?: string; children: ReactNode }) {
   return <th className={`px-2 py-2 font-medium sm:px-4 sm:whitespace-nowrap ${look}`}>{children}</th>;
 }
 
-function Row({ job, now }: { job: JobRow; now: number }) {
+function Row({ job, now }: { job: JobView; now: number }) {
   const verdict = job.result?.verdict;
   const gain = verdict ? null : job.result?.kd_gain;
   return (
