@@ -1,4 +1,6 @@
-"""`make bench`: latency of the API and cost of the training step; prints a table and writes `.run/bench.json`.
+"""`make bench`: latency of the API, cost of the training step, speed of trainings and of registration.
+
+It prints a table and writes `.run/bench.json`.
 
 Speeds are ratios of things measured in turn in this one run, because machines differ and are noisy. Latencies are
 medians, on a real database, over loopback, one request at a time.
@@ -7,16 +9,22 @@ medians, on a real database, over loopback, one request at a time.
 import json
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import httpx
+import numpy as np
 import torch
+from PIL import Image
 
+from detrdistill.coco import read_splits
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
@@ -26,6 +34,8 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
+from examples.digits.make_dataset import make_dataset
+from tests.benchmarks.training import DIGITS, EPOCHS
 from tests.support.client import running_service
 from tests.support.rectangles import write_rectangles
 from tests.support.servers import start_servers, template_database
@@ -34,6 +44,7 @@ from tests.support.uploads import write_teacher, zip_of
 RESULT = Path(".run/bench.json")
 REQUESTS = 200
 ROUNDS = 12
+PHOTOGRAPHS = {"train": 240, "val": 60}
 
 
 def main() -> None:
@@ -43,10 +54,12 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "api": api_latency(),
         "step": step_cost(),
+        "training": training_speed(),
+        "registration": registration_speed(),
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    for section in ("api", "step"):
+    for section in ("api", "step", "training", "registration"):
         print(f"\n{section}")
         for name, value in result[section].items():
             print(f"  {name:<48} {value}")
@@ -137,12 +150,76 @@ def step_cost() -> dict[str, Any]:
     }
 
 
+def training_speed() -> dict[str, Any]:
+    """The demo's trainings with the threads they choose: alone and beside a busy process, together and apart."""
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "digits"
+        make_dataset(data)
+        alone = {"side by side": _train(data), "one after the other": _train(data, "--apart")}
+        with _busy_process():
+            beside = {"side by side": _train(data), "one after the other": _train(data, "--apart")}
+    rows: dict[str, Any] = {"threads": alone["side by side"]["threads"], "epochs": EPOCHS}
+    for where, found in (("alone", alone), ("beside a busy process", beside)):
+        for how, row in found.items():
+            rows[f"{how}, {where}, s"] = round(row["seconds"], 1)
+        apart = found["one after the other"]["step_ms"]
+        rows |= {f"step of the {role}, {where}, ms": round(value, 1) for role, value in apart.items()}
+        ratio = found["side by side"]["seconds"] / found["one after the other"]["seconds"]
+        rows[f"side by side / one after the other, {where}"] = round(ratio, 3)
+    slower = beside["side by side"]["seconds"] / alone["side by side"]["seconds"]
+    return rows | {"beside a busy process / alone": round(slower, 3)}
+
+
+def _train(data: Path, *options: str) -> dict[str, Any]:
+    """In a process of its own, whose environment says nothing of threads."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "KMP_"))}
+    command = [sys.executable, "-m", "tests.benchmarks.training", str(data), *options]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def _busy_process() -> Iterator[None]:
+    """A neighbour that wants one whole core."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def registration_speed() -> dict[str, Any]:
+    """Images of 640 x 480 that the check of a new data set decodes in a second."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "photographs"
+        count = _write_photographs(folder)
+        seconds = median(_seconds(lambda: read_splits(folder, check_files=True)) for _ in range(3))
+    return {"images of 640 x 480": count, "images a second": round(count / seconds, 1)}
+
+
+def _write_photographs(folder: Path) -> int:
+    """JPEG files as large as those of COCO: noise of several scales."""
+    (folder / "images").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for split, count in PHOTOGRAPHS.items():
+        entries = []
+        for image_id in range(1, count + 1):
+            coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((640, 480))
+            grain = random.integers(-20, 21, (480, 640, 3))
+            pixels = (np.asarray(coarse).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
+            name = f"{split}_{image_id}.jpg"
+            Image.fromarray(pixels).save(folder / "images" / name, quality=85)
+            entries.append({"id": image_id, "file_name": name, "width": 640, "height": 480})
+        box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 100], "area": 10_000, "iscrowd": 0}
+        document = {"images": entries, "annotations": [box], "categories": [{"id": 1, "name": "thing"}]}
+        (folder / f"{split}.json").write_text(json.dumps(document))
+    return sum(PHOTOGRAPHS.values())
+
+
 def _methods() -> list[dict[str, Any]]:
-    return [
-        {"kind": "matched_logits", "contrastive_weight": 0},
-        {"kind": "target_features"},
-        {"kind": "query_prior", "variant": "paper"},
-    ]
+    """What the demo ships with."""
+    return json.loads((DIGITS / "distill.json").read_text())["methods"]
 
 
 def _build(size: str, side: int, seed: int, device: torch.device) -> Any:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.client import Client
 from tests.support.servers import RunningService
+from tests.worker.test_embedded import children_of, command_of
 from tests.worker.test_jobs import training_process
 
 pytestmark = pytest.mark.fault
@@ -107,3 +108,27 @@ def test_a_frozen_worker_loses_its_job_and_cannot_disturb_the_next(
         os.killpg(group, signal.SIGCONT)
     assert_resumed_and_finished(client, job_id, attempt=2)
     assert client.get(f"/jobs/{job_id}")["worker"] == "second@test"
+
+
+@pytest.mark.slow
+def test_a_control_that_is_killed_beside_its_student_costs_an_attempt_and_says_so(
+    service: RunningService, client: Client, short_job: dict
+):
+    """Long enough to be trained side by side, on two cores or more."""
+    config = short_job["config"]
+    config["training"] |= {"epochs": 200}
+    config["evaluation"] = {"every_epochs": 10}
+    service.start_worker()
+    job_id = client.submit(**short_job)
+    client.wait(job_id, lambda job: {"student", "control"} <= job["ap"].keys(), seconds=300)
+    trainer = training_process(job_id)
+    environment = Path(f"/proc/{trainer}/environ").read_bytes().split(b"\0")
+    assert b"OMP_WAIT_POLICY=passive" in environment
+    [control] = [pid for pid in children_of(trainer) if "control_process" in command_of(pid)]
+    os.kill(control, signal.SIGKILL)
+    client.wait(job_id, lambda job: job["attempt"] == 2, seconds=60)
+    job = client.wait_for_end(job_id, seconds=300)
+    assert job["state"] == "succeeded", job["error"]
+    [error] = [data["error"] for kind, data in client.events(job_id) if kind == "state" and "error" in data]
+    assert error["code"] == "training_process_lost"
+    assert "The training process of the control was killed by SIGKILL" in error["hint"]
