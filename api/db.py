@@ -22,6 +22,9 @@ _NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
+_OPTIONS = ("timezone=UTC", "statement_timeout=30000", "idle_in_transaction_session_timeout=10000")
+"""The last: a process that is frozen in the middle of a transaction must not keep the rows it has locked."""
+
 
 class Base(DeclarativeBase):
     """Base of all tables."""
@@ -55,7 +58,7 @@ def get_engine() -> Engine:
         max_overflow=10,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 3, "options": "-c statement_timeout=30000 -c timezone=UTC"},
+        connect_args={"connect_timeout": 3, "options": " ".join(f"-c {option}" for option in _OPTIONS)},
     )
 
 

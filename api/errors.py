@@ -62,6 +62,13 @@ class NotFound(ApiError):
     code = "not_found"
 
 
+class Conflict(ApiError):
+    """The resource is in a state that does not allow it."""
+
+    status = HTTPStatus.CONFLICT
+    code = "conflict"
+
+
 class Gone(ApiError):
     """The resource is known, but its files are no longer there."""
 

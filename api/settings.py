@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = 120
     """A training process that was asked to stop may take so long to write its checkpoint."""
 
+    stall_seconds: float = 900
+    """A training that has given no sign of progress for so long is ended; the first sign of each stage (imports,
+    compilation, a first step) may take four times as long."""
+
     @field_validator("database_url")
     @classmethod
     def with_driver(cls, url: str) -> str:

@@ -68,8 +68,7 @@ class ModelCard:
         family = self.family
         teach = "" if family.in_library else f"import detrdistill.detectors  # teaches transformers {family.title}\n\n"
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        (folder / MODEL_CARD).write_text(
-            f"""---
+        text = f"""---
 library_name: transformers
 pipeline_tag: object-detection
 ---
@@ -103,7 +102,9 @@ COCO metrics on the {self.validation_images} validation images, measured on this
 {versions}
 </details>
 """
-        )
+        temporary = folder / (MODEL_CARD + ".part")  # somebody may be downloading the folder
+        temporary.write_text(text)
+        temporary.replace(folder / MODEL_CARD)
 
 
 def _count(parameters: int | None) -> str:

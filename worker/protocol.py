@@ -1,15 +1,24 @@
 """What passes between a worker and the training process it starts.
 
 The worker writes a `RunSpec` to a file, and then a byte to the process's standard input each time it has renewed its
-lease. The process writes one event (`detrdistill.events`) per line to its standard output. It is given no
-credentials: it can neither reach the database nor the broker.
+lease. The process writes to its standard output: a line of the journal (`worker.journal`) for each event, and an empty
+line as a sign of progress. It is given no credentials: it can neither reach the database nor the broker.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from detrdistill.config import RunConfig
+
+
+class RegisteredDataset(BaseModel):
+    """What a data set held when it was registered."""
+
+    classes: tuple[str, ...]
+    images: dict[str, int]
+    """Number of images by split."""
 
 
 class RunSpec(BaseModel):
@@ -21,5 +30,18 @@ class RunSpec(BaseModel):
     teacher: Path | None = None
     further_teachers: dict[str, Path] = {}
     student: Path | None = None
+    registered: RegisteredDataset
+    digests: dict[str, str]
+    """SHA-256 of the weights of each checkpoint when it was registered, by JSON pointer into the request."""
+    journal: Path
+    """File of this attempt's events."""
+    sequence: int
+    """Number of the last event before this attempt."""
     silence_seconds: float
     """The process ends itself when it has heard nothing from its worker for so long."""
+
+    def checkpoints(self) -> Iterator[tuple[str, Path]]:
+        """Folder of each checkpoint, with the JSON pointer into the request that names it."""
+        named = [("/teacher_id", self.teacher), ("/student_id", self.student)]
+        named += [(f"/further_teacher_ids/{name}", folder) for name, folder in self.further_teachers.items()]
+        yield from ((pointer, folder) for pointer, folder in named if folder is not None)

@@ -1,29 +1,38 @@
 """The training process: `python -m worker.runner spec.json`. See `worker.protocol` for how it talks to its worker."""
 
-import errno
+import contextlib
 import logging
 import os
 import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from detrdistill.engine.processes import die_with_parent
-from detrdistill.errors import DetrDistillError, Stopped, TrainingProcessLost
+from detrdistill.errors import Stopped
 from detrdistill.events import Event, RunFailed, RunStopped
+from worker.failures import failure_of, may_succeed_again, resource_failure_of
+from worker.inputs import changed_input, check_inputs
+from worker.journal import Journal
 from worker.protocol import RunSpec
+from worker.redaction import Redactor, redact_standard_error, redactor_of
+
+_SIGN_SECONDS = 0.5
 
 
 def main() -> int:
     """Run the job of the spec file; exit status 0 unless the process should be started again."""
     die_with_parent()
     events = _take_standard_output()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec = RunSpec.model_validate_json(Path(sys.argv[1]).read_bytes())
+    redact = redactor_of(spec)
+    redact_standard_error(redact)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _watch_worker(spec.silence_seconds)
     stop = threading.Event()
 
@@ -32,51 +41,94 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C on a terminal is the worker's to answer
-
-    def report(event: Event) -> None:
-        print(event.model_dump_json(), file=events, flush=True)
-
-    outcome = _run(spec, report, stop.is_set)
+    reports = _Reports(Journal(spec.journal, spec.sequence), events)
+    outcome = _run(spec, reports, stop.is_set)
     if outcome is not None:
-        report(outcome)
+        reports.conclude(_redacted(outcome, redact))
     return 0
 
 
-def _run(spec: RunSpec, report: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event | None:
+class _Reports:
+    """Writes events to the journal, then sends them to the worker; and sends signs of progress. For any thread."""
+
+    def __init__(self, journal: Journal, pipe: BinaryIO):
+        self._journal = journal
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._signed_at = float("-inf")
+
+    def report(self, event: Event) -> None:
+        """Report an event.
+
+        Raises:
+            OSError: the storage does not take it; it was not sent.
+        """
+        with self._lock:
+            entry = self._journal.number(event)
+            self._journal.write(entry)
+            self._send(entry.line)
+
+    def conclude(self, event: Event) -> None:
+        """Report how the run ended, even if the storage does not take it."""
+        with self._lock:
+            entry = self._journal.number(event)
+            with contextlib.suppress(OSError):
+                self._journal.write(entry)
+            self._send(entry.line)
+
+    def alive(self) -> None:
+        """Send a sign of progress; it may be called as often as there is progress."""
+        if time.monotonic() - self._signed_at > _SIGN_SECONDS:
+            with self._lock:
+                self._signed_at = time.monotonic()
+                self._send(b"\n")
+
+    def _send(self, line: bytes) -> None:
+        self._pipe.write(line)
+        self._pipe.flush()
+
+
+def _run(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> Event | None:
     """Run to the end; an event that says why, if the end was not reached."""
-    import torch  # noqa: PLC0415  after the watchdog has started: this takes seconds
-
-    from detrdistill.engine.run import run  # noqa: PLC0415
-    from detrdistill.engine.session import Paths  # noqa: PLC0415
-
-    paths = Paths(spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student)
     try:
-        run(spec.config, paths, report, should_stop)
+        if (refused := check_inputs(spec)) is not None:
+            return refused
+        _train(spec, reports, should_stop)
     except Stopped:
         return RunStopped()
-    except TrainingProcessLost:
-        raise  # another attempt may succeed
-    except DetrDistillError as error:
-        return RunFailed(code=error.code, message=error.message, hint=error.hint, pointer=error.pointer)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        hint = "Lower training.batch_size or data.image_size, or use a smaller teacher or student."
-        return RunFailed(code="out_of_memory", message=f"Memory ran out: {error}", hint=hint)
-    except torch.AcceleratorError:
-        raise  # the device is to blame: another attempt may succeed
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return RunFailed(code="storage_full", message="The storage is full.", hint="Free space and submit it again.")
-    except Exception as error:  # noqa: BLE001  the process ends here; the log keeps the trace
-        traceback.print_exc()
-        message = f"Unexpected {type(error).__name__}: {error}"
-        return RunFailed(code="internal", message=message, hint="log.txt among the job's files has the details.")
+    except Exception as error:
+        if _is_interruption(error):
+            raise  # another attempt may succeed
+        with contextlib.suppress(OSError):  # the log may be on a full disk
+            traceback.print_exc()
+        return resource_failure_of(error) or changed_input(spec, error) or failure_of(error)
     return None
 
 
-def _take_standard_output() -> TextIO:
-    """Keep standard output for events; whatever else prints goes to standard error, which is the log."""
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+def _train(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> None:
+    from detrdistill.engine.run import run  # noqa: PLC0415  after the watchdog has started: torch takes seconds
+    from detrdistill.engine.session import Paths, Registered  # noqa: PLC0415
+
+    registered = Registered(spec.registered.classes, spec.registered.images)
+    paths = Paths(spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student, registered)
+    run(spec.config, paths, reports.report, should_stop, reports.alive)
+
+
+def _is_interruption(error: Exception) -> bool:
+    """The device or a helping process is to blame, not the run."""
+    torch = sys.modules.get("torch")
+    return may_succeed_again(error) or (torch is not None and isinstance(error, torch.AcceleratorError))
+
+
+def _redacted(event: Event, redact: Redactor) -> Event:
+    if not isinstance(event, RunFailed):
+        return event
+    return event.model_copy(update={"message": redact(event.message), "hint": redact(event.hint)})
+
+
+def _take_standard_output() -> BinaryIO:
+    """Keep standard output for the worker; whatever else prints goes to standard error, which is the log."""
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
 
@@ -87,7 +139,8 @@ def _watch_worker(silence_seconds: float) -> None:
     def watch() -> None:
         while select.select([0], [], [], silence_seconds)[0] and os.read(0, 64):
             pass
-        print("the worker is gone or silent; ending", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print("the worker is gone or silent; ending", file=sys.stderr, flush=True)
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="watch-worker", daemon=True).start()

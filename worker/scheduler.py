@@ -11,14 +11,18 @@ import time
 
 from kombu.exceptions import OperationalError as BrokerDown
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs import repository, states
+from api.jobs.states import Claim
 from api.settings import Settings, get_settings
 from api.storage import Storage
+from detrdistill.events import RunFailed, RunFinished
 from worker.app import announce
-from worker.reporter import DATABASE_DOWN
+from worker.journal import read_last
+from worker.reporter import DATABASE_DOWN, Reporter
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
@@ -46,7 +50,7 @@ def main() -> None:
             dispatch_due(engine, settings)
             if time.monotonic() - swept_at > settings.sweep_seconds:
                 swept_at = time.monotonic()
-                sweep(engine)
+                sweep(engine, settings)
         except DATABASE_DOWN as error:
             _log.warning("waiting for the database: %s", error)
             stop.wait(_BROKER_RETRY_SECONDS)
@@ -68,13 +72,32 @@ def dispatch_due(engine: Engine, settings: Settings) -> None:
                 states.dispatch_failed(session, job_id, _BROKER_RETRY_SECONDS)
 
 
-def sweep(engine: Engine) -> None:
-    """Take back running jobs whose lease has expired."""
+def sweep(engine: Engine, settings: Settings) -> None:
+    """Take back running jobs whose lease has expired; what their journals hold is written first."""
+    storage = Storage(settings.storage_dir)
     with Session(engine) as session, session.begin():
-        for job_id, state in states.sweep(session, _LEASE_EXPIRED):
+        found = states.sweep(session, _LEASE_EXPIRED, lambda owned: _write_journal(engine, session, storage, owned))
+        for job_id, state in found:
             _log.warning("job %s: its lease has expired; now %s", job_id, state)
             event = {"state": state, "error": json.loads(_LEASE_EXPIRED)}
             repository.add_events(session, job_id, [("state", event)])
+
+
+def _write_journal(engine: Engine, session: Session, storage: Storage, owned: Claim) -> None:
+    """Write what the lost worker has not; how the run ended, if it has, is for the next worker to write.
+
+    Nothing that is wrong with a journal keeps the job from going on.
+    """
+    reporter = Reporter(engine, owned)
+    try:
+        entries = read_last(storage.folder("jobs", owned.job_id), owned.fence, owned.sequence)
+        reporter.add(entry for entry in entries if not isinstance(entry.event, RunFinished | RunFailed))
+        with session.begin_nested():
+            reporter.write(session)
+    except DATABASE_DOWN:
+        raise
+    except (OSError, ValueError, SQLAlchemyError):
+        _log.exception("job %s: its journal cannot be written", owned.job_id)
 
 
 if __name__ == "__main__":

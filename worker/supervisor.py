@@ -1,30 +1,30 @@
 """Runs one job: owns its lease, watches its training process, and writes down how it ended."""
 
+import contextlib
 import json
 import logging
-import signal
+import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api.checkpoints.models import Checkpoint
-from api.datasets.models import Dataset
 from api.jobs import repository, states
-from api.jobs.models import Job
+from api.jobs.files import job_files
 from api.jobs.states import Claim, JobState
 from api.settings import Settings
 from api.storage import Storage
-from detrdistill.config import RUN_CONFIG
-from detrdistill.events import Event, RunFailed, RunFinished, RunStopped
-from worker.artifacts import collect
-from worker.process import TrainingProcess, folder_of
-from worker.protocol import RunSpec
+from detrdistill.events import Event, RunFailed, RunFinished, RunStopped, StageChanged, StepLogged
+from worker.failures import failure_of
+from worker.interruptions import StopReason, interruption
+from worker.journal import Entry, begin, read_last
+from worker.process import TrainingProcess
+from worker.redaction import Redactor, redactor_of
 from worker.reporter import DATABASE_DOWN, Reporter
+from worker.specs import build_spec
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.25
@@ -33,8 +33,10 @@ _SILENCE = 0.9
 """A training process ends itself after this share of a lease without a sign from its worker."""
 _STOP_AT, _KILL_AT = 0.6, 0.8
 """Shares of a lease without renewal after which the worker stops, then kills its training process."""
-
-StopReason = Literal["cancel", "drain", "lease"]
+_BEGINNING = "before its first stage"
+_FIRST_SIGN = 4
+"""The first sign of progress of a stage may take so many times as long as the next: imports, compilation, a first
+step."""
 
 
 def run_job(engine: Engine, settings: Settings, job_id: UUID, worker: str, draining: Callable[[], bool]) -> None:
@@ -66,62 +68,116 @@ class _Attempt:
         self.owned = owned
         self.storage = Storage(settings.storage_dir)
         self.work = self.storage.folder("jobs", owned.job_id)
+        self.redact = Redactor({self.work: "<job>", self.storage.root: "<storage>"})
         self.reporter = Reporter(engine, owned)
-        self.last_event: Event | None = None
+        self.outcome: Event | None = None
+        self.where = _BEGINNING
+        self.state: JobState | None = None
         self.stop_reason: StopReason | None = None
         self.stop_asked_at = 0.0
         self.renewed_at = time.monotonic()
+        left = owned.seconds_left
+        self.run_until = float("inf") if left is None else time.monotonic() + left
+        self.process: TrainingProcess | None = None
 
     def run(self, draining: Callable[[], bool]) -> None:
-        """Train in a process of its own until it ends or the job is lost."""
-        process = TrainingProcess(self._spec())
-        process.beat()
-        flushed_at = 0.0
+        """Train in a process of its own until it ends or the job is lost.
+
+        Whatever goes wrong here ends the job with its reason. Only while the database is away nothing can be written:
+        then the job is resumed when its lease has expired.
+        """
         try:
-            while not process.ended:
-                self._note(process.events(_POLL_SECONDS))
-                if time.monotonic() - flushed_at > _FLUSH_SECONDS:
-                    flushed_at = time.monotonic()
-                    if not self.reporter.flush():
-                        return
-                if not self._keep_lease(process):
-                    return
-                if draining():
-                    self._stop(process, "drain")
-            self._note(process.events(0))
-            self._conclude(process)
+            is_ours = self._prepare() and self._watch(draining)
+        except DATABASE_DOWN as error:
+            _log.warning("job %s: given up, the database is away: %s", self.owned.job_id, error)
+            return
+        except Exception as error:  # noqa: BLE001  whatever it is, the job ends with it
+            _log.exception("job %s", self.owned.job_id)
+            is_ours, self.outcome = True, self._failure(error)
         finally:
-            process.kill()
+            if self.process is not None:
+                self.process.kill()
+                self.reporter.add(self.process.entries(0))
+        if is_ours:
+            self._conclude()
 
-    def _note(self, events: list[Event]) -> None:
-        if events:
-            self.last_event = events[-1]
-            self.reporter.add(events)
+    def _failure(self, error: Exception) -> RunFailed:
+        failure = failure_of(error)
+        return failure.model_copy(update={"message": self.redact(failure.message)})
 
-    def _spec(self) -> RunSpec:
+    def _prepare(self) -> bool:
+        """Write what the attempt before left unwritten, and start the training; false if the job is no longer ours.
+
+        A run that had ended is not started again.
+        """
+        if self.owned.begin_anew and not self._clear():
+            return False
+        self._note(read_last(self.work, self.owned.fence, self.owned.sequence))
+        with Session(self.engine) as session, session.begin():
+            if not self.reporter.write(session):
+                return False
+        self.reporter.written()
+        if isinstance(self.outcome, RunFinished | RunFailed):
+            return True
+        self.outcome, self.where = None, _BEGINNING
+        if time.monotonic() > self.run_until:
+            self.stop_reason = "max_runtime"
+            return True
+        journal = begin(self.work, self.owned.fence)
         with Session(self.engine) as session:
-            job = session.get_one(Job, self.owned.job_id)
-            dataset = session.get_one(Dataset, job.dataset_id)
-            return RunSpec(
-                config=RUN_CONFIG.validate_python(job.config),
-                work=self.work,
-                dataset=folder_of(dataset.path, self.storage.folder("datasets", dataset.id)),
-                teacher=self._checkpoint(session, job.teacher_id),
-                further_teachers={
-                    name: folder
-                    for name, checkpoint_id in job.further_teacher_ids.items()
-                    if (folder := self._checkpoint(session, UUID(checkpoint_id)))
-                },
-                student=self._checkpoint(session, job.student_id),
+            spec = build_spec(
+                session,
+                self.storage,
+                self.owned.job_id,
+                journal=journal,
+                sequence=self.reporter.sequence,
                 silence_seconds=_SILENCE * self.settings.lease_seconds,
             )
+        self.redact = redactor_of(spec)
+        self.process = TrainingProcess(spec)
+        return True
 
-    def _checkpoint(self, session: Session, checkpoint_id: UUID | None) -> Path | None:
-        """Folder of a checkpoint."""
-        if checkpoint_id is None:
-            return None
-        row = session.get_one(Checkpoint, checkpoint_id)
-        return folder_of(row.path, self.storage.folder("checkpoints", row.id))
+    def _clear(self) -> bool:
+        """Begin with an empty work folder; false if the job is no longer ours."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.work)
+        with Session(self.engine) as session, session.begin():
+            return states.began_anew(session, self.owned)
+
+    def _watch(self, draining: Callable[[], bool]) -> bool:
+        """Follow the training to its end; false if the job is no longer ours."""
+        if (process := self.process) is None:
+            return True
+        process.beat()
+        flushed_at = 0.0
+        while not process.ended:
+            self._note(process.entries(_POLL_SECONDS))
+            if time.monotonic() - flushed_at > _FLUSH_SECONDS:
+                flushed_at = time.monotonic()
+                if not self.reporter.flush():
+                    return False
+            if not self._keep_lease(process):
+                return False
+            if draining():
+                self._stop(process, "drain")
+            if time.monotonic() > self.run_until:
+                self._stop(process, "max_runtime")
+            self._end_stall(process)
+        self._note(process.entries(0))
+        return True
+
+    def _note(self, entries: list[Entry]) -> None:
+        for event in [entry.event for entry in entries]:
+            self.outcome = event if isinstance(event, RunFinished | RunFailed | RunStopped) else None
+            match event:
+                case StageChanged():
+                    self.where = f"in stage {event.stage}"
+                case StepLogged():
+                    stage = f"train_{event.role}"
+                    self.where = f"in stage {stage}, after step {event.step} of {event.total_steps}"
+                case _:
+                    pass
+        self.reporter.add(entries)
 
     def _keep_lease(self, process: TrainingProcess) -> bool:
         """Renew the lease when it is time, and end the training well before it can expire; false if it is lost."""
@@ -155,58 +211,75 @@ class _Attempt:
             self.stop_asked_at = time.monotonic()
             process.ask_to_stop()
 
-    def _conclude(self, process: TrainingProcess) -> None:
-        """Write how the attempt ended, as soon as the database takes it; if it never does, the job is resumed."""
-        finished = isinstance(self.last_event, RunFinished | RunFailed) or self.stop_reason == "cancel"
-        artifacts = collect(self.work) if finished else []
-        deadline = time.monotonic() + self.settings.lease_seconds
-        while time.monotonic() < deadline:
-            try:
-                with Session(self.engine) as session, session.begin():
-                    if self.reporter.write(session):
-                        self._end(session, process, artifacts)
-            except DATABASE_DOWN as error:
-                _log.warning("job %s: its end waits for the database: %s", self.owned.job_id, error)
-                time.sleep(_FLUSH_SECONDS)
-            else:
-                return
-        _log.warning("job %s: its end could not be written; it will be resumed", self.owned.job_id)
+    def _end_stall(self, process: TrainingProcess) -> None:
+        """Kill a training that has given no sign of progress for too long; it would not answer a request to stop."""
+        limit = self.settings.stall_seconds * (1 if process.is_under_way else _FIRST_SIGN)
+        if self.stop_reason is None and process.silent_seconds > limit:
+            _log.warning("job %s: no progress for %.0f s", self.owned.job_id, process.silent_seconds)
+            self.stop_reason = "stalled"
+            process.kill()
 
-    def _end(self, session: Session, process: TrainingProcess, artifacts: list[dict[str, Any]]) -> None:
-        """Final state, files and the last event in one transaction; or back into the queue."""
-        error: dict[str, str] | None = None
-        match self.last_event:
+    def _conclude(self) -> None:
+        """Write how the attempt ended, as soon as the database takes it; if it never does, the job is resumed."""
+        deadline = time.monotonic() + self.settings.lease_seconds
+        while not self._write_end():
+            if time.monotonic() > deadline:
+                _log.warning("job %s: its end could not be written; it will be resumed", self.owned.job_id)
+                return
+            time.sleep(_FLUSH_SECONDS)
+        if self.state is not None and self.state.final:
+            self._record_files()
+
+    def _write_end(self) -> bool:
+        """Final state and the last events in one transaction; false if that is to be tried again."""
+        try:
+            with Session(self.engine) as session, session.begin():
+                if self.reporter.write(session):
+                    self.state = self._end(session)
+        except DATABASE_DOWN as error:
+            _log.warning("job %s: its end waits for the database: %s", self.owned.job_id, error)
+            return False
+        except SQLAlchemyError as error:
+            _log.exception("job %s: its last events cannot be written", self.owned.job_id)
+            self.outcome = self._failure(error)
+            self.reporter.drop()
+            return False
+        return True
+
+    def _end(self, session: Session) -> JobState | None:
+        """Final state, or back into the queue."""
+        owned, error = self.owned, None
+        match self.outcome:
             case RunFinished(result=result):
                 state: JobState | None = JobState.SUCCEEDED
-                states.finish(session, self.owned, JobState.SUCCEEDED, error=None, result=result.model_dump_json())
+                states.finish(session, owned, JobState.SUCCEEDED, error=None, result=result.model_dump_json())
             case RunFailed() as failure:
-                state = JobState.FAILED
-                error = failure.model_dump(exclude={"kind"})
-                states.finish(session, self.owned, state, error=json.dumps(error), result=None)
+                state, error = JobState.FAILED, failure.model_dump(exclude={"kind"})
+                states.finish(session, owned, state, error=json.dumps(error), result=None)
             case _ if self.stop_reason == "cancel":
                 state = JobState.CANCELLED
-                states.finish(session, self.owned, state, error=None, result=None)
+                states.finish(session, owned, state, error=None, result=None)
+            case _ if self.stop_reason == "max_runtime":
+                state, error = JobState.FAILED, self._interruption()
+                states.finish(session, owned, state, error=json.dumps(error), result=None)
             case event:
-                asked = isinstance(event, RunStopped) or self.stop_reason is not None
-                error = _interruption(process, self.stop_reason)
-                state = states.requeue(session, self.owned, json.dumps(error), count_attempt=not asked)
-        _log.info("job %s: %s", self.owned.job_id, state)
-        if artifacts:
-            repository.replace_artifacts(session, self.owned.job_id, artifacts)
+                asked = isinstance(event, RunStopped) or self.stop_reason in ("drain", "lease")
+                error = self._interruption()
+                state = states.requeue(session, owned, json.dumps(error), count_attempt=not asked)
+        _log.info("job %s: %s", owned.job_id, state)
         details = {} if error is None else {"error": error}
-        repository.add_events(session, self.owned.job_id, [("state", {"state": state} | details)])
+        repository.add_events(session, owned.job_id, [("state", {"state": state} | details)])
+        return state
 
+    def _interruption(self) -> dict[str, str]:
+        process = self.process
+        status, tail = (0, "") if process is None else (process.returncode or 0, self.redact(process.last_words()))
+        return interruption(self.stop_reason, self.where, status, tail)
 
-def _interruption(process: TrainingProcess, reason: StopReason | None) -> dict[str, str]:
-    """Why an attempt ended before the run did."""
-    if reason == "drain":
-        return {"code": "worker_shut_down", "message": "The worker was shut down; the job goes on with another."}
-    if reason == "lease":
-        return {"code": "database_lost", "message": "The worker could not reach the database; the job goes on later."}
-    status = process.returncode or 0
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    return {
-        "code": "training_process_lost",
-        "message": f"The training process {how}.",
-        "hint": f"End of its log:\n{process.last_words()}",
-    }
+    def _record_files(self) -> None:
+        """Note size and digest of the job's files, so that a list of them need not read them again."""
+        try:
+            with Session(self.engine) as session, session.begin():
+                repository.record_artifacts(session, self.owned.job_id, job_files(self.work))
+        except (*DATABASE_DOWN, OSError) as error:
+            _log.warning("job %s: its files are not recorded: %s", self.owned.job_id, error)

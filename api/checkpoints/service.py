@@ -1,7 +1,6 @@
 """Take a checkpoint: read its headers, check that it is a detector or black box we can load, then keep it."""
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from uuid_utils.compat import uuid7
 from api.checkpoints.models import Checkpoint
 from api.errors import ApiError, from_core
 from api.jobs import repository as jobs
+from api.jobs.files import OpenedFolder
+from api.jobs.states import JobState
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
 from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
@@ -57,19 +58,21 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
     Raises:
         ApiError: the job has exported no student.
     """
-    names = [row.name for row in jobs.artifacts(session, job_id)]
-    if f"student/{WEIGHTS}" not in names:
-        raise ApiError(
-            f"Job {job_id} has no student to take.",
-            pointer="/job_id",
-            hint="Wait until it has finished.",
-            code="not_found",
-        )
-    with storage.staging() as folder:
-        for name_of_file in names:
-            parent, _, base = name_of_file.rpartition("/")
-            if parent == "student":
-                shutil.copyfile(storage.folder("jobs", job_id) / name_of_file, folder / base)
+    job = jobs.find(session, job_id)
+    has_ended = job is not None and JobState(job.state).final
+    session.rollback()  # copying may take longer than a transaction may be idle
+    with OpenedFolder(storage.folder("jobs", job_id)) as files, storage.staging() as folder:
+        found = [file for name_of_file, file in files.files.items() if name_of_file.startswith("student/")]
+        if not has_ended or not found:
+            raise ApiError(
+                f"Job {job_id} has no student to take.",
+                pointer="/job_id",
+                hint="Wait until it has finished.",
+                code="not_found",
+            )
+        for file in found:
+            with (folder / file.name.removeprefix("student/")).open("wb") as copy:
+                copy.writelines(file.read(0, file.size))
         checkpoint = _describe(name, folder, "/job_id")
         checkpoint.job_id = job_id
         return _keep(session, storage, folder, checkpoint)

@@ -40,7 +40,18 @@ class Job(HasId, Base):
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=0)
+    attempts_without_progress: Mapped[int] = mapped_column(server_default="0")
+    """Attempts begun since the last checkpoint or finished stage."""
     max_attempts: Mapped[int] = mapped_column(default=3)
+    """Attempts without progress after which the job is given up."""
+    max_runtime_seconds: Mapped[float | None]
+    ran_seconds: Mapped[float] = mapped_column(server_default="0")
+    """Time that all ended attempts have taken."""
+    claimed_at: Mapped[datetime | None]
+    begin_anew: Mapped[bool] = mapped_column(server_default="false")
+    """The next attempt clears the work folder first."""
+    journal_sequence: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Number of the last event of the run that is in the tables."""
     fence: Mapped[int] = mapped_column(BigInteger, default=0)
     """Grows with every change of owner; a write that carries an older value changes nothing."""
     worker: Mapped[str | None]
@@ -115,4 +126,6 @@ class Artifact(HasId, Base):
     name: Mapped[str]
     """Path below the job's work directory."""
     size: Mapped[int] = mapped_column(BigInteger)
+    modified_ns: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """When the file was last written, in nanoseconds; its digest holds as long as size and time do."""
     sha256: Mapped[str]

@@ -1,15 +1,21 @@
 """Reads and writes of job data that do not change a job's state."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import BigInteger, Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from api.jobs.files import JobFile
 from api.jobs.models import Artifact, Evaluation, Job, JobEvent, Metric
 from api.live import CHANNEL
+
+EventKey = tuple[str, str, str, int]
+"""Kind, role or stage, name of a further teacher, and step."""
+_RUN_EVENTS = ("stage", "step", "evaluated", "checkpoint")
 
 
 def find(session: Session, job_id: UUID) -> Job | None:
@@ -31,6 +37,25 @@ def add_events(session: Session, job_id: UUID, events: Iterable[tuple[str, Mappi
     if rows:
         session.execute(insert(JobEvent), rows)
         session.execute(select(func.pg_notify(CHANNEL, str(job_id))))
+
+
+def told(session: Session, job_id: UUID) -> set[EventKey]:
+    """What the log of a job has already said of its stages, steps, evaluations and checkpoints."""
+    data = JobEvent.data
+    query = select(
+        JobEvent.kind,
+        func.coalesce(data["role"].astext, data["stage"].astext),
+        func.coalesce(data["teacher"].astext, ""),
+        func.coalesce(data["step"].astext.cast(BigInteger), 0),
+    ).where(JobEvent.job_id == job_id, JobEvent.kind.in_(_RUN_EVENTS))
+    return {(row[0], row[1], row[2], row[3]) for row in session.execute(query)}
+
+
+def forget_run(session: Session, job_id: UUID) -> None:
+    """Take curves, evaluations and the run's own events back: the job begins anew."""
+    session.execute(delete(Metric).where(Metric.job_id == job_id))
+    session.execute(delete(Evaluation).where(Evaluation.job_id == job_id))
+    session.execute(delete(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind.in_(_RUN_EVENTS)))
 
 
 def events_after(session: Session, job_id: UUID, after: int, limit: int) -> Sequence[JobEvent]:
@@ -103,17 +128,12 @@ def metrics(
     return [(row[0], row[1], row[2], row[3], row[4]) for row in session.execute(thinned)]
 
 
-def replace_artifacts(session: Session, job_id: UUID, files: Iterable[Mapping[str, Any]]) -> None:
-    """Make these the artifacts of a job."""
+def record_artifacts(session: Session, job_id: UUID, files: Iterable[JobFile]) -> None:
+    """Note the digests of the files that a job has left."""
     session.execute(delete(Artifact).where(Artifact.job_id == job_id))
-    session.add_all(Artifact(job_id=job_id, **file) for file in files)
-
-
-def find_artifact(session: Session, job_id: UUID, name: str) -> Artifact | None:
-    """One file of a job."""
-    return session.scalar(select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name))
+    session.add_all(Artifact(job_id=job_id, **asdict(file)) for file in files)
 
 
 def artifacts(session: Session, job_id: UUID) -> Sequence[Artifact]:
-    """Files of a job, by name."""
+    """Files that a job had left when it ended, by name."""
     return session.scalars(select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.name)).all()

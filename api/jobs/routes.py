@@ -11,7 +11,7 @@ from api.db import DbSession
 from api.errors import NotFound, problems
 from api.jobs import repository, service
 from api.jobs.models import Job
-from api.jobs.schemas import EvaluationView, JobCreate, JobDetail, JobMetrics, JobPage, JobView, Series
+from api.jobs.schemas import EvaluationView, JobCreate, JobDetail, JobMetrics, JobPage, JobRetry, JobView, Series
 from api.jobs.states import JobState
 from detrdistill.events import Role
 
@@ -66,6 +66,17 @@ def cancel_job(job_id: UUID, session: DbSession) -> JobDetail:
     stay available. A job that has ended is not changed; asking twice is the same as asking once.
     """
     return _detail(session, service.cancel(session, job_id))
+
+
+@router.post("/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409, 422, 503))
+def retry_job(job_id: UUID, session: DbSession, request: JobRetry | None = None) -> JobDetail:
+    """Run a job again that failed or was cancelled.
+
+    Without a body it goes on from its newest checkpoint; `{"from": "start"}` begins anew and takes the curves and
+    evaluations of earlier attempts back. All attempts, and all of `max_runtime_seconds`, are before it again. A job
+    that is queued or running (code `job_active`), or has succeeded (code `job_succeeded`), is left as it is.
+    """
+    return _detail(session, service.retry(session, job_id, request or JobRetry()))
 
 
 @router.get("/{job_id}/metrics", responses=problems(404, 422, 503))

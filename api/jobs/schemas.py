@@ -1,13 +1,14 @@
 """What the job routes take and give."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.forms import PLAIN_TEXT
-from api.jobs.models import Artifact, Evaluation, Job
+from api.jobs.files import JobFile
+from api.jobs.models import Evaluation, Job
 from api.jobs.states import JobState
 from detrdistill.config import RunConfig, TeacherName
 from detrdistill.events import CocoMetrics, Role, RunResult, Stage
@@ -30,7 +31,27 @@ class JobCreate(BaseModel):
         default=None,
         description="checkpoint the student starts from; give this or `config.student`, not both",
     )
+    max_runtime_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=31_536_000,
+        strict=True,
+        description="longest time that all attempts together may run; then the job ends with the code `max_runtime`, "
+        "keeping its best weights and a checkpoint. null: no limit",
+    )
     config: RunConfig = Field(description="what to do; `kind` chooses between training and distillation")
+
+
+class JobRetry(BaseModel):
+    """How to run a job again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    begin: Literal["checkpoint", "start"] = Field(
+        default="checkpoint",
+        alias="from",
+        description="`checkpoint`: go on from the newest one; `start`: forget what earlier attempts have done",
+    )
 
 
 class JobError(BaseModel):
@@ -54,6 +75,10 @@ class JobView(BaseModel):
     progress: float = Field(description="share of all training steps done, in [0, 1]")
     eta_seconds: float | None = Field(description="estimated time to the end of a running job")
     attempt: int = Field(description="how often it was started")
+    attempts_without_progress: int = Field(
+        description="how often it was started since its last checkpoint or finished stage; after three it is given up"
+    )
+    max_runtime_seconds: float | None = Field(description="longest time that all attempts together may run")
     worker: str | None
     dataset_id: UUID
     teacher_id: UUID | None
@@ -129,14 +154,14 @@ class ArtifactView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: Artifact) -> "ArtifactView":
-        """The view of a row."""
+    def of(cls, job_id: UUID, file: JobFile) -> "ArtifactView":
+        """The view of a file."""
         return cls(
-            name=row.name,
-            size=row.size,
-            sha256=row.sha256,
-            url=f"/jobs/{row.job_id}/artifacts/{row.name}",
-            created_at=row.created_at,
+            name=file.name,
+            size=file.size,
+            sha256=file.sha256,
+            url=f"/jobs/{job_id}/artifacts/{file.name}",
+            created_at=datetime.fromtimestamp(file.modified_ns / 1e9, UTC),
         )
 
 

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
-from api.errors import ApiError, NotFound
+from api.errors import ApiError, Conflict, NotFound
 from api.jobs import repository, states
 from api.jobs.checks import check_job, teacher_pointer
 from api.jobs.models import Job
-from api.jobs.schemas import JobCreate
+from api.jobs.schemas import JobCreate, JobRetry
 from api.jobs.states import JobState
 
 
@@ -44,6 +44,7 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         teacher_id=request.teacher_id,
         further_teacher_ids={name: str(checkpoint_id) for name, checkpoint_id in request.further_teacher_ids.items()},
         student_id=request.student_id,
+        max_runtime_seconds=request.max_runtime_seconds,
         idempotency_key=idempotency_key,
         request_hash=request_hash,
     )
@@ -74,6 +75,28 @@ def cancel(session: Session, job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"There is no job {job_id}.")
     return job
+
+
+def retry(session: Session, job_id: UUID, request: JobRetry) -> Job:
+    """Put a job that failed or was cancelled into the queue again.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it is in another state.
+    """
+    if states.retry(session, job_id, from_start=request.begin == "start"):
+        if request.begin == "start":
+            repository.forget_run(session, job_id)
+        repository.add_events(session, job_id, [("state", {"state": JobState.QUEUED, "retry": request.begin})])
+        session.commit()
+        return session.get_one(Job, job_id, populate_existing=True)
+    job = repository.find(session, job_id)
+    if job is None:
+        raise NotFound(f"There is no job {job_id}.")
+    if job.state == JobState.SUCCEEDED:
+        hint = "Submit a new job to train again."
+        raise Conflict(f"Job {job_id} has succeeded; there is nothing to retry.", hint=hint, code="job_succeeded")
+    raise Conflict(f"Job {job_id} is {job.state}.", hint="Wait for its end, or cancel it first.", code="job_active")
 
 
 def _earlier(session: Session, key: str, request_hash: str) -> Job | None:

@@ -34,18 +34,21 @@ class CocoEvaluator:
         with _silence():
             self.ground_truth.createIndex()
 
-    def score(self, detections: Mapping[int, tuple[Tensor, Tensor, Tensor]]) -> CocoMetrics:
+    def score(
+        self, detections: Mapping[int, tuple[Tensor, Tensor, Tensor]], alive: Callable[[], None] = lambda: None
+    ) -> CocoMetrics:
         """Compute the COCO numbers.
 
         Args:
             detections: for each image id, scores `[R]`, class indices `[R]` and boxes `[R, 4]` (x0, y0, x1, y1) in
                 pixels of the original image.
+            alive: called as the images are scored.
         """
         rows = [_rows(image_id, *values, self.split.category_ids) for image_id, values in detections.items()]
         with _silence():
             found = np.concatenate(rows)
             results = self.ground_truth.loadRes(found) if len(found) else COCO()  # a dead detector finds nothing
-            evaluation = COCOeval(self.ground_truth, results, "bbox")
+            evaluation = _Scoring(self.ground_truth, results, alive)
             evaluation.params.imgIds = list(detections)
             evaluation.evaluate()
             evaluation.accumulate()
@@ -61,8 +64,18 @@ class CocoEvaluator:
             },
         )
 
-    def run(self, detect: Detect, prepare: Input, batches: Iterator[Batch], device: torch.device) -> CocoMetrics:
-        """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`."""
+    def run(
+        self,
+        detect: Detect,
+        prepare: Input,
+        batches: Iterator[Batch],
+        device: torch.device,
+        alive: Callable[[], None] = lambda: None,
+    ) -> CocoMetrics:
+        """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`.
+
+        `alive` is called after every batch, and as the images are scored.
+        """
         found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():
             for batch in batches:
@@ -72,7 +85,21 @@ class CocoEvaluator:
                     width, height = self.sizes[image_id]
                     boxes_px = to_xyxy(boxes_BR4[index]) * torch.tensor([width, height, width, height])
                     found[image_id] = (scores_BR[index], labels_BR[index], boxes_px)
-        return self.score(found)
+                alive()
+        return self.score(found, alive)
+
+
+class _Scoring(COCOeval):
+    """COCO evaluation of boxes that says when it gets on; a large split takes it many minutes."""
+
+    def __init__(self, truth: COCO, results: COCO, alive: Callable[[], None]):
+        super().__init__(truth, results, "bbox")
+        self._alive = alive
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: Any, maxDet: int) -> Any:  # noqa: N802  pycocotools' name
+        """Match the detections of one image, class and range of areas."""
+        self._alive()
+        return super().evaluateImg(imgId, catId, aRng, maxDet)
 
 
 def milliseconds_per_image(model: nn.Module, pixels_BCHW: Tensor, repeats: int = 20) -> float:

@@ -16,6 +16,7 @@ def run(
     paths: Paths,
     report: Report,
     should_stop: Callable[[], bool] = lambda: False,
+    alive: Callable[[], None] = lambda: None,
 ) -> RunResult:
     """Train or distil, evaluate, export. Started again on the same work directory, it resumes.
 
@@ -24,12 +25,13 @@ def run(
         paths: inputs and the work directory.
         report: receives every event, in order.
         should_stop: asked after every step; on true the run saves a checkpoint and raises `Stopped`.
+        alive: called after every optimiser step, evaluated batch and phase of an export: the run makes progress.
 
     Raises:
         DetrDistillError: anything the user can mend; see `detrdistill.errors`.
     """
     report = one_at_a_time(report)
-    session = Session(config, paths, report, should_stop)
+    session = Session(config, paths, report, should_stop, alive)
     report(StageChanged(stage="prepare"))
     student = session.new_student()
     guides: list[Guide] = []

@@ -20,7 +20,7 @@ from detrdistill import __version__
 from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import class_map, inspect_checkpoint
-from detrdistill.coco import find_root, read_splits
+from detrdistill.coco import CocoSet, Split, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import (
     DetectionDataset,
@@ -28,6 +28,7 @@ from detrdistill.data.dataset import (
     Source,
     evaluation_batches,
     input_of,
+    loader_workers,
     training_batches,
 )
 from detrdistill.data.detections import RecordedDetections
@@ -40,20 +41,28 @@ from detrdistill.engine.components import build_criterion, build_methods, parame
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
-from detrdistill.engine.state import replace_folder, write_json
+from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError, DetrDistillError
+from detrdistill.errors import ConfigError, DatasetError, DetrDistillError
 from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair
 from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
-_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What a data set held when it was registered."""
+
+    classes: tuple[str, ...]
+    images: Mapping[str, int]
+    """Number of images by split."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class Paths:
     """The same for each of `DistillConfig.further_teachers`, by name."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
+    registered: Registered | None = None
+    """What the data set must hold; None: whatever is there."""
 
 
 class Session:
@@ -81,18 +92,22 @@ class Session:
         paths: Paths,
         report: Report,
         should_stop: Callable[[], bool],
+        alive: Callable[[], None],
     ):
         self.config = config
         self.paths = paths
         self.report = report
         self.should_stop = should_stop
+        self.alive = alive
         _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sets = read_splits(find_root(paths.dataset))
+        alive()
+        _check_unchanged(sets, paths.registered)
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
-        self.workers = _loader_workers(config.data.workers)
+        self.workers = loader_workers(config.data.workers)
         content = json.dumps([config.model_dump(), self.train_set.classes, len(self.train_set.images)])
         self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
         training = config.training
@@ -241,6 +256,7 @@ class Session:
         def step() -> None:
             with suppress(DetrDistillError), torch.random.fork_rng():  # gate or training will say what is wrong
                 loss(batch, Moment(0, self.progress.steps)).total.backward()
+            self.alive()
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
@@ -275,17 +291,20 @@ class Session:
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
+            alive=self.alive,
             progress=self.progress,
             work=self.paths.work,
             fingerprint=self.fingerprint,
         )
+        restore_folder(self.paths.work / role)
         return trainer.run()
 
     def verify(self, role: Trained, best: Best) -> ModelReport:
         """Measure the exported folder, loaded anew."""
         folder = self.paths.work / role
         batch_size = self.config.evaluation.batch_size
-        metrics, milliseconds = evaluate_folder(folder, self.evaluator, self.device, batch_size)
+        metrics, milliseconds = evaluate_folder(folder, self.evaluator, self.device, batch_size, self.alive)
+        self.alive()
         detector, _ = load_detector(folder, DEFAULT_IMAGE_SIZE)
         return ModelReport(
             metrics=metrics,
@@ -332,11 +351,13 @@ class Session:
         prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
-        return self.evaluator.run(detect, prepare, batches, self.device)
+        return self.evaluator.run(detect, prepare, batches, self.device, self.alive)
 
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
+        self.alive()
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
+        self.alive()
 
 
 def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
@@ -350,6 +371,21 @@ def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
             )
 
 
+def _check_unchanged(sets: Mapping[Split, CocoSet], registered: Registered | None) -> None:
+    found = Registered(sets["train"].classes, {split: len(content.images) for split, content in sets.items()})
+    if registered is not None and found != registered:
+        raise DatasetError(
+            f"The data set was replaced: it had {_contents(registered)}, and has {_contents(found)}.",
+            hint="Register the new one, and submit a new job.",
+        )
+
+
+def _contents(held: Registered) -> str:
+    images = " and ".join(f"{count} {split} images" for split, count in held.images.items())
+    classes = f"{len(held.classes)} classes ({', '.join(held.classes[:5])}{', ...' if len(held.classes) > 5 else ''})"
+    return f"{images} of {classes}"
+
+
 def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return detector.detections(detector(pixels_BCHW))
 
@@ -358,12 +394,6 @@ def _autocast(precision: Literal["auto", "fp32", "bf16"], device: torch.device) 
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     return torch.bfloat16 if precision == "bf16" else None
-
-
-def _loader_workers(configured: int | None) -> int:
-    if configured is not None:
-        return configured
-    return min(_MOST_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 def _device_name(device: torch.device) -> str:

@@ -4,7 +4,7 @@ Both are whole trainings with checkpoints of their own, and neither knows of the
 in whatever order they run. Objects pass between the two processes over one pipe:
 
     parent -> child   (config, paths); then `TOLD` for each event, and `STOP` to ask for a checkpoint and an end
-    child -> parent   each event; at last the `Best` it found, or the exception that ended it
+    child -> parent   each event; `ALIVE` as it makes progress; at last the `Best` it found, or how it `Ended`
 
 An event counts as reported when the parent has answered. So whatever is reported before a checkpoint is known before it
 is written, as in a single process.
@@ -16,16 +16,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import Pipe
 from typing import Any, Literal
 
 from detrdistill.engine.session import Session
 from detrdistill.engine.train import Best, Progress, Report
 from detrdistill.errors import Stopped, TrainingProcessLost
-from detrdistill.events import Event, StepLogged
+from detrdistill.events import Event, Role, StepLogged
 
 TOLD: Literal["told"] = "told"
 STOP: Literal["stop"] = "stop"
+ALIVE: Literal["alive"] = "alive"
 _POLL_SECONDS = 0.1
 
 
@@ -38,6 +41,45 @@ def one_at_a_time(report: Report) -> Report:
             report(event)
 
     return locked
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What ended the training of the control: an exception and those it came from, which pickling forgets."""
+
+    errors: tuple[BaseException, ...]
+
+    @property
+    def error(self) -> BaseException:
+        """The exception, linked to its causes."""
+        for error, cause in pairwise(self.errors):
+            error.__cause__ = cause
+        return self.errors[0]
+
+
+class _Signs:
+    """Passes a sign of progress on when every training has given one: neither hides that the other stands still."""
+
+    def __init__(self, alive: Callable[[], None]):
+        self._alive = alive
+        self._lock = threading.Lock()
+        self._running: set[Role] = set()
+        self._silent: set[Role] = set()
+
+    def sign(self, role: Role) -> None:
+        """A training makes progress; from its first sign on it is waited for."""
+        with self._lock:
+            self._running.add(role)
+            self._silent.discard(role)
+            if not self._silent:
+                self._silent = set(self._running)
+                self._alive()
+
+    def end(self, role: Role) -> None:
+        """A training is over; nobody waits for it."""
+        with self._lock:
+            self._running.discard(role)
+            self._silent.discard(role)
 
 
 @contextmanager
@@ -60,19 +102,22 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
     ):
         yield lambda: session.train("control", session.new_student(), [])
     else:
-        should_stop, session.progress.side_by_side = session.should_stop, True
-        control = _ControlProcess(session)
+        should_stop, alive, session.progress.side_by_side = session.should_stop, session.alive, True
+        signs = _Signs(alive)
+        control = _ControlProcess(session, signs)
         session.should_stop = lambda: should_stop() or control.failure is not None
+        session.alive = lambda: signs.sign("student")
         try:
             yield lambda: control.result(should_stop)
         except Exception as error:
             control.stop()
             control.join()
             if isinstance(error, Stopped) and control.failure is not None:
-                raise (error if isinstance(control.failure, Stopped) else control.failure) from None
+                raise error if isinstance(control.failure, Stopped) else control.failure  # noqa: B904  it has its own
             raise
         finally:
             control.close()
+            session.should_stop, session.alive = should_stop, alive
 
 
 class _ControlProcess:
@@ -83,11 +128,12 @@ class _ControlProcess:
         failure: what ended it before.
     """
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, signs: _Signs):
         self.best: Best | None = None
         self.failure: BaseException | None = None
         self._report: Report = session.report
         self._progress: Progress = session.progress
+        self._signs = signs
         self._connection, theirs = Pipe()
         self._sending = threading.Lock()
         with theirs:
@@ -107,6 +153,7 @@ class _ControlProcess:
         Raises:
             Exception: what ended it.
         """
+        self._signs.end("student")
         asked = False
         while self._thread.is_alive():
             if not asked and should_stop():
@@ -141,13 +188,17 @@ class _ControlProcess:
             self.failure = _lost(self._process.wait())
         except Exception as error:  # noqa: BLE001  whoever waits for the control is told
             self.failure = error
+        finally:
+            self._signs.end("control")
 
     def _take(self, message: Any) -> None:
         match message:
             case Best():
                 self.best = message
-            case BaseException():
-                self.failure = message
+            case Ended():
+                self.failure = message.error
+            case "alive":
+                self._signs.sign("control")
             case StepLogged():
                 self._progress.reach(message.role, message.step)
                 whole = {"progress": self._progress.fraction, "eta_seconds": self._progress.eta_seconds}

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 _KEEP = 2
+OLD = ".old"
+"""Ends the name of a folder that is about to be replaced."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,19 @@ def save_state(folder: Path, step: int, state: dict[str, Any]) -> SavedState:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    write_atomically(path, lambda temporary: _save(state, temporary))
     digest = sha256_of(path)
     write_atomically(path.with_suffix(".sha256"), lambda temporary: temporary.write_text(digest))
     for old in sorted(folder.glob("step-*.pt"))[:-_KEEP]:
         old.with_suffix(".sha256").unlink(missing_ok=True)
         old.unlink()
     return SavedState(path, digest)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Through a file of Python's, so that a full disk is an `OSError` in the context of torch's `RuntimeError`."""
+    with path.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_newest_state(folder: Path) -> dict[str, Any] | None:
@@ -54,25 +62,44 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the target, flush to disk, rename over it."""
+    """Write beside the target, flush to disk, rename over it. What could not be written leaves nothing behind."""
     temporary = path.with_name(path.name + ".part")
-    write(temporary)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 
 def replace_folder(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside the target, then put it in the target's place."""
-    temporary, old = path.with_name(path.name + ".part"), path.with_name(path.name + ".old")
+    """Write a folder beside the target, then put it in the target's place.
+
+    What could not be written leaves the target as it was.
+    """
+    restore_folder(path)
+    temporary, old = path.with_name(path.name + ".part"), path.with_name(path.name + OLD)
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    write(temporary)
+    try:
+        write(temporary)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if path.exists():
         path.rename(old)
     temporary.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Put back what `replace_folder` had set aside when it was killed between its two renames."""
+    old = path.with_name(path.name + OLD)
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 def sha256_of(path: Path) -> str:

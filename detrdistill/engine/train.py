@@ -82,6 +82,7 @@ class Trainer:
         loss: of a batch; its guides' methods are trained beside the detector.
         evaluate: COCO metrics of a detector on the validation split.
         export: called with the averaged detector whenever it is the best so far.
+        alive: called after every step and every checkpoint.
         state_folder: checkpoints of this detector.
         fingerprint: of the configuration; a checkpoint of another one is refused.
     """
@@ -97,6 +98,7 @@ class Trainer:
     export: Callable[[Detector], None]
     report: Report
     should_stop: Callable[[], bool]
+    alive: Callable[[], None]
     progress: Progress
     work: Path
     fingerprint: str
@@ -111,6 +113,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.detector, self.extra, self.training)
         self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
         self.step = 0
+        self.meter = Meter()
         self.best = Best()
         self.state_folder = self.work / "state" / self.role
 
@@ -133,15 +136,15 @@ class Trainer:
         self._resume()
         self.progress.reach(self.role, self.step)
         log_every = max(1, self.total_steps // _LOGS_PER_RUN)
-        meter = Meter()
         saved_at = time.monotonic()
         for batch in self._batches():
             losses, norm = self._optimise(batch)
-            meter.add(losses.terms, losses.total.detach(), norm, images=len(batch.targets))
+            self.meter.add(losses.terms, losses.total.detach(), norm, images=len(batch.targets))
             self.step += 1
             self.progress.reach(self.role, self.step)
+            self.alive()
             if self.step % log_every == 0 or self.step == self.total_steps:
-                self._log(meter, losses.weights)
+                self._log(losses.weights)
             end_of_epoch = self.step % self.sampler.steps_per_epoch == 0
             if end_of_epoch and (round(self.epoch) % self.every_epochs == 0 or self.step == self.total_steps):
                 self._evaluate()
@@ -181,8 +184,8 @@ class Trainer:
             self.averaged.update_parameters(self.detector)
         return losses, norm
 
-    def _log(self, meter: "Meter", weights: dict[str, float]) -> None:
-        means, images_per_second = meter.flush()
+    def _log(self, weights: dict[str, float]) -> None:
+        means, images_per_second = self.meter.flush()
         self.report(
             StepLogged(
                 role=self.role,
@@ -213,6 +216,7 @@ class Trainer:
             "fingerprint": self.fingerprint,
             "step": self.step,
             "best": [self.best.ap, self.best.epoch],
+            "meter": self.meter.state_dict(),
             "detector": self.detector.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
             "methods": self.extra.state_dict(),
@@ -224,6 +228,7 @@ class Trainer:
         }
         saved = save_state(self.state_folder, self.step, state)
         file = str(saved.path.relative_to(self.work))
+        self.alive()
         self.report(CheckpointSaved(role=self.role, step=self.step, file=file, sha256=saved.sha256))
 
     def _resume(self) -> None:
@@ -237,6 +242,7 @@ class Trainer:
             )
         self.step = state["step"]
         self.best = Best(*state["best"])
+        self.meter.load_state_dict(state.get("meter", {}))
         self.detector.load_state_dict(state["detector"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
@@ -259,9 +265,18 @@ class Meter:
     def add(self, terms: dict[str, Tensor], total: Tensor, norm: Tensor, *, images: int) -> None:
         """Count one step."""
         for name, value in (terms | {"total": total, "grad_norm": norm}).items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._sums[name] = self._sums[name].to(value.device) + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
         self._images += images
+
+    def state_dict(self) -> dict[str, tuple[Tensor, int]]:
+        """Sum and count of each term since the last log, so that a resumed run logs the same means."""
+        return {name: (value.detach().cpu(), self._counts[name]) for name, value in self._sums.items()}
+
+    def load_state_dict(self, state: dict[str, tuple[Tensor, int]]) -> None:
+        """Go on from `state_dict`."""
+        self._sums = {name: value for name, (value, _) in state.items()}
+        self._counts = {name: count for name, (_, count) in state.items()}
 
     def flush(self) -> tuple[dict[str, float], float]:
         """Means over the steps that had the term, and images per second; start over."""

@@ -3,6 +3,7 @@
 The number this gives is the one the project publishes, so that the reported AP is the AP of the file.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +15,16 @@ from detrdistill.events import CocoMetrics
 
 
 def evaluate_folder(
-    folder: Path, evaluator: CocoEvaluator, device: torch.device, batch_size: int
+    folder: Path,
+    evaluator: CocoEvaluator,
+    device: torch.device,
+    batch_size: int,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[CocoMetrics, float]:
-    """COCO metrics of a saved detector and its median time per image in milliseconds."""
+    """COCO metrics of a saved detector and its median time per image in milliseconds.
+
+    `alive` is called after every batch, and as the images are scored.
+    """
     processor = AutoImageProcessor.from_pretrained(folder)
     model = AutoModelForObjectDetection.from_pretrained(folder).eval().to(device)
     images = evaluator.split.images
@@ -32,4 +40,5 @@ def evaluate_folder(
             results = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=sizes)
             for record, result in zip(records, results, strict=True):
                 found[record.id] = (result["scores"].cpu(), result["labels"].cpu(), result["boxes"].cpu())
-    return evaluator.score(found), milliseconds_per_image(model, pixels_BCHW[:1])
+            alive()
+    return evaluator.score(found, alive), milliseconds_per_image(model, pixels_BCHW[:1])

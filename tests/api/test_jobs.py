@@ -1,4 +1,6 @@
+import hashlib
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs import repository, states
+from api.jobs.files import JobFile
 from api.jobs.states import JobState
 from detrdistill.events import CocoMetrics
+from tests.support.problems import NOBODY, assert_problem
 
 
 def submit(client: TestClient, request: dict[str, Any], **headers: str) -> dict[str, Any]:
@@ -158,6 +162,10 @@ def test_evaluations_are_stored_with_all_coco_numbers(client: TestClient, job_re
     assert client.get(f"/jobs/{job['id']}").json()["ap"] == {"student": 0.75}
 
 
+def artifacts(client: TestClient, job_id: str) -> dict[str, dict[str, Any]]:
+    return {file["name"]: file for file in client.get(f"/jobs/{job_id}/artifacts").json()["data"]}
+
+
 def test_an_artifact_is_downloaded_whole_or_in_ranges(client: TestClient, job_request: dict, storage_dir):
     job = submit(client, job_request)
     folder = storage_dir / "jobs" / job["id"] / "student"
@@ -165,10 +173,11 @@ def test_an_artifact_is_downloaded_whole_or_in_ranges(client: TestClient, job_re
     content = bytes(range(256)) * 100
     (folder / "model.safetensors").write_bytes(content)
     digest = "3f" * 32
+    time = (folder / "model.safetensors").stat().st_mtime_ns
     with Session(get_engine()) as session, session.begin():
-        file = {"name": "student/model.safetensors", "size": len(content), "sha256": digest}
-        repository.replace_artifacts(session, job["id"], [file])
-    [artifact] = client.get(f"/jobs/{job['id']}/artifacts").json()["data"]
+        file = JobFile("student/model.safetensors", len(content), time, digest)
+        repository.record_artifacts(session, job["id"], [file])
+    artifact = artifacts(client, job["id"])["student/model.safetensors"]
     assert (artifact["size"], artifact["sha256"]) == (len(content), digest)
     whole = client.get(artifact["url"])
     assert whole.content == content
@@ -179,7 +188,90 @@ def test_an_artifact_is_downloaded_whole_or_in_ranges(client: TestClient, job_re
     assert part.status_code == 206
     assert part.content == content[100:200]
     assert client.get(artifact["url"], headers={"Range": "bytes=999999-"}).status_code == 416
+    assert client.get(artifact["url"], headers={"Range": "bytes=-3"}).content == content[-3:]
+    assert client.get(artifact["url"], headers={"Range": "bytes=5-2"}).content == content
+    other = client.get(artifact["url"], headers={"Range": "bytes=0-9", "If-Range": '"another"'})
+    assert (other.status_code, other.content) == (200, content)
     (folder / "model.safetensors").unlink()
     gone = client.get(artifact["url"])
     assert gone.status_code == 410
     assert gone.json()["code"] == "file_gone"
+
+
+def test_files_are_there_while_a_job_runs(client: TestClient, job_request: dict, storage_dir: Path):
+    job = submit(client, job_request)
+    start(job["id"])
+    work = storage_dir / "jobs" / job["id"]
+    assert artifacts(client, job["id"]) == {}
+    (work / "student").mkdir(parents=True)
+    (work / "student" / "config.json").write_text("{}")
+    (work / "log.txt").write_text("first line")
+    (work / "spec.json").write_text("not for users")
+    checkpoint = work / "state" / "student" / "step-00000040.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"state")
+    checkpoint.with_suffix(".sha256").write_text(hashlib.sha256(b"state").hexdigest())
+    checkpoint.with_name("step-00000050.pt.part").write_bytes(b"half")
+    files = artifacts(client, job["id"])
+    names = {"student/config.json", "student.zip", "log.txt", "state/student/step-00000040.pt"}
+    assert set(files) == names
+    for file in files.values():
+        content = client.get(file["url"]).content
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file["size"], file["sha256"]), file["name"]
+    assert client.get(f"/jobs/{job['id']}/artifacts/spec.json").status_code == 404
+    with (work / "log.txt").open("a") as log:
+        log.write(", second line")
+    assert client.get(files["log.txt"]["url"]).content == b"first line, second line"
+    assert artifacts(client, job["id"])["log.txt"]["sha256"] != files["log.txt"]["sha256"]
+
+
+def test_a_job_that_has_ended_is_retried(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    active = assert_problem(client.post(f"/jobs/{job['id']}/retry"), 409)
+    assert active["code"] == "job_active"
+    client.post(f"/jobs/{job['id']}/cancel")
+    answer = client.post(f"/jobs/{job['id']}/retry")
+    assert answer.status_code == 202
+    again = answer.json()
+    assert (again["state"], again["cancel_requested"], again["finished_at"]) == ("queued", False, None)
+    owned = start(job["id"])
+    assert assert_problem(client.post(f"/jobs/{job['id']}/retry"), 409)["code"] == "job_active"
+    with Session(get_engine()) as session, session.begin():
+        rows = [{"role": "student", "name": "total", "step": 1, "epoch": 1.0, "value": 1.0}]
+        repository.add_metrics(session, [row | {"job_id": owned.job_id} for row in rows])
+        repository.add_events(session, owned.job_id, [("step", {"role": "student", "step": 1})])
+        states.finish(session, owned, JobState.FAILED, error='{"code": "x", "message": "y"}', result=None)
+    assert client.post(f"/jobs/{job['id']}/retry", json={"from": "checkpoint"}).status_code == 202
+    assert len(client.get(f"/jobs/{job['id']}/metrics").json()["series"]) == 1, "it goes on with the curve it has"
+    client.post(f"/jobs/{job['id']}/cancel")
+    answer = client.post(f"/jobs/{job['id']}/retry", json={"from": "start"})
+    assert (answer.status_code, answer.json()["error"]) == (202, None)
+    assert client.get(f"/jobs/{job['id']}/metrics").json() == {"series": [], "evaluations": []}
+    client.post(f"/jobs/{job['id']}/cancel")
+    with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
+        text = stream.read().decode()
+    assert "event: step" not in text
+    assert [how for how in ("checkpoint", "start") if f'"retry":"{how}"' in text] == ["checkpoint", "start"]
+
+
+def test_a_retry_is_refused_where_it_means_nothing(client: TestClient, job_request: dict):
+    assert_problem(client.post(f"/jobs/{NOBODY}/retry"), 404)
+    job = submit(client, job_request)
+    wrong = assert_problem(client.post(f"/jobs/{job['id']}/retry", json={"from": "scratch"}), 422, "/from")
+    assert wrong["code"] == "request_invalid"
+    with Session(get_engine()) as session, session.begin():
+        states.finish(session, start(job["id"]), JobState.SUCCEEDED, error=None, result=None)
+    assert assert_problem(client.post(f"/jobs/{job['id']}/retry"), 409)["code"] == "job_succeeded"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("limit", [0, -1, True, "60", 1e9])
+def test_a_limit_of_time_must_be_one(client: TestClient, job_request: dict, limit: object):
+    answer = client.post("/jobs", json=job_request | {"max_runtime_seconds": limit})
+    assert assert_problem(answer, 422, "/max_runtime_seconds")["code"] == "request_invalid"
+
+
+def test_a_limit_of_time_is_shown(client: TestClient, job_request: dict):
+    job = submit(client, job_request | {"max_runtime_seconds": 90})
+    assert (job["max_runtime_seconds"], job["attempts_without_progress"]) == (90, 0)
+    assert submit(client, job_request)["max_runtime_seconds"] is None

@@ -76,6 +76,73 @@ def test_a_job_is_given_up_after_its_last_attempt(session: Session):
     assert states.claim(session, job.id, "a", LEASE) is None
 
 
+def test_only_attempts_without_progress_are_counted(session: Session):
+    """Eight interruptions of a job that gets on, and three of one that does not."""
+    job = add_job(session, max_attempts=3)
+    for _ in range(8):
+        owned = states.claim(session, job.id, "a", LEASE)
+        assert owned is not None
+        assert states.update_progress(session, owned, {"progressed": True})
+        assert states.requeue(session, owned, ERROR, count_attempt=True) is JobState.QUEUED
+    for wanted in (JobState.QUEUED, JobState.QUEUED, JobState.FAILED):
+        owned = states.claim(session, job.id, "a", LEASE)
+        assert owned is not None
+        assert states.update_progress(session, owned, {"progress": 0.5})
+        expire_lease(session, job)
+        assert states.sweep(session, ERROR) == [(job.id, wanted)]
+    session.refresh(job)
+    assert (job.attempt, job.attempts_without_progress) == (11, 3)
+
+
+def test_a_retry_gives_a_job_all_attempts_and_all_time_again(session: Session):
+    job = add_job(session, max_attempts=1, max_runtime_seconds=100)
+    first = states.claim(session, job.id, "a", LEASE)
+    assert first is not None
+    assert first.seconds_left == 100
+    session.execute(text("update jobs set claimed_at = claimed_at - interval '30 s' where id = :id"), {"id": job.id})
+    assert states.retry(session, job.id, from_start=False) is False, "it is running"
+    assert states.requeue(session, first, ERROR, count_attempt=True) is JobState.FAILED
+    session.refresh(job)
+    assert job.ran_seconds == pytest.approx(30, abs=5)
+    assert states.retry(session, job.id, from_start=False) is True
+    assert states.retry(session, job.id, from_start=False) is False, "it is queued"
+    second = states.claim(session, job.id, "b", LEASE)
+    assert second is not None
+    assert (second.attempt, second.seconds_left, second.begin_anew) == (2, 100, False)
+    session.refresh(job)
+    assert (job.error, job.finished_at, job.cancel_requested) == (None, None, False)
+    assert states.finish(session, first, JobState.SUCCEEDED, error=None, result="{}") is False
+
+
+def test_a_retry_from_the_start_is_remembered_until_the_work_folder_is_cleared(session: Session):
+    job = add_job(session)
+    assert states.request_cancel(session, job.id) is JobState.CANCELLED
+    assert states.retry(session, job.id, from_start=True) is True
+    for cleared in (False, True):
+        owned = states.claim(session, job.id, "a", LEASE)
+        assert owned is not None
+        assert owned.begin_anew is True
+        if cleared:
+            assert states.began_anew(session, owned) is True
+        states.requeue(session, owned, ERROR, count_attempt=False)
+    owned = states.claim(session, job.id, "a", LEASE)
+    assert owned is not None
+    assert owned.begin_anew is False
+
+
+def test_time_is_counted_over_all_attempts_but_not_beyond_a_lease(session: Session):
+    job = add_job(session, max_runtime_seconds=1000)
+    owned = states.claim(session, job.id, "a", LEASE)
+    assert owned is not None
+    session.execute(
+        text("update jobs set claimed_at = claimed_at - interval '500 s', lease_until = lease_until - interval '200 s'")
+    )
+    assert states.sweep(session, ERROR) == [(job.id, JobState.QUEUED)]
+    again = states.claim(session, job.id, "a", LEASE)
+    assert again is not None
+    assert again.seconds_left == pytest.approx(1000 - 500 + 200 - LEASE, abs=5)
+
+
 def test_an_orderly_shutdown_costs_no_attempt(session: Session):
     job = add_job(session, max_attempts=1)
     for _ in range(5):
@@ -122,7 +189,9 @@ class JobLife(RuleBasedStateMachine):
         self.ended: str | None = None
 
     def row(self) -> Any:
-        query = text("select state, fence, attempt, lease_until is null as free from jobs where id = :id")
+        query = text(
+            "select state, fence, attempts_without_progress, lease_until is null as free from jobs where id = :id"
+        )
         return self.session.execute(query, {"id": self.job_id}).one()
 
     @rule(worker=st.sampled_from("ab"))
@@ -134,7 +203,7 @@ class JobLife(RuleBasedStateMachine):
             self.claims.append(owned)
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), act=st.sampled_from(["renew", "progress", "succeed", "fail", "crash", "drain"]))
+    @rule(data=st.data(), act=st.sampled_from(["renew", "progress", "checkpoint", "succeed", "fail", "crash", "drain"]))
     def worker_acts(self, data: st.DataObject, act: str):
         owned = data.draw(st.sampled_from(self.claims))
         before = self.row()
@@ -144,6 +213,8 @@ class JobLife(RuleBasedStateMachine):
                 done = states.renew(self.session, owned, LEASE) is not None
             case "progress":
                 done = states.update_progress(self.session, owned, {"progress": 0.5})
+            case "checkpoint":
+                done = states.update_progress(self.session, owned, {"progressed": True})
             case "succeed":
                 done = states.finish(self.session, owned, JobState.SUCCEEDED, error=None, result="{}")
             case "fail":
@@ -166,13 +237,21 @@ class JobLife(RuleBasedStateMachine):
     def user_cancels(self):
         states.request_cancel(self.session, self.job_id)
 
+    @rule(from_start=st.booleans())
+    def user_retries(self, from_start: bool):
+        before = self.row().state
+        done = states.retry(self.session, self.job_id, from_start=from_start)
+        assert done is (before in ("failed", "cancelled"))
+        if done:
+            self.ended = None
+
     @invariant()
     def the_rules_hold(self):
         row = self.row()
         assert row.fence >= self.fence, "the fence never goes back"
         self.fence = row.fence
         assert row.free is (row.state != "running"), "a lease belongs to a running job"
-        assert row.attempt <= 3
+        assert row.attempts_without_progress <= 3
         if self.ended is not None:
             assert row.state == self.ended, "an end is final"
         if JobState(row.state).final:

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,13 @@ def until_checkpoint(client: Client, job_id: str) -> dict[str, Any]:
 def assert_resumed_and_finished(client: Client, job_id: str, *, attempt: int) -> None:
     job = client.wait_for_end(job_id)
     assert (job["state"], job["attempt"]) == ("succeeded", attempt), job["error"]
-    steps = client.steps(job_id)
-    assert steps[-1] == 120
-    starts = [later for earlier, later in pairwise(steps) if later <= earlier]
-    assert all(start > 1 for start in starts), "no attempt began from the first step again"
-    assert len(steps) < 240
+    assert client.steps(job_id) == list(range(1, 121)), "every point once"
+    metrics = client.get(f"/jobs/{job_id}/metrics", max_points=5000)
+    for series in metrics["series"]:
+        assert series["steps"] == list(range(1, 121)), series["name"]
+    assert [row["step"] for row in metrics["evaluations"]] == list(range(6, 121, 6))
+    evaluated = [data["step"] for kind, data in client.events(job_id) if kind == "evaluated"]
+    assert evaluated == list(range(6, 121, 6))
 
 
 def alive(pid: int) -> bool:
@@ -75,6 +76,23 @@ def test_a_training_process_killed_is_started_again_at_once(service: RunningServ
     errors = [data["error"] for kind, data in client.events(job_id) if kind == "state" and "error" in data]
     assert errors[0]["code"] == "training_process_lost"
     assert "SIGKILL" in errors[0]["message"]
+
+
+def test_a_job_that_gets_on_is_interrupted_more_often_than_it_has_attempts(
+    service: RunningService, client: Client, long_job: dict
+):
+    service.start_worker()
+    job_id = client.submit(**long_job)
+    for attempt in range(1, 5):
+        client.wait(job_id, lambda job, attempt=attempt: job["attempt"] == attempt and 0 < job["progress"] < 1)
+        newest = len(client.get(f"/jobs/{job_id}/metrics")["evaluations"])
+        wait_for_evaluations(client, job_id, newest + 1)
+        os.kill(training_process(job_id), signal.SIGKILL)
+    assert_resumed_and_finished(client, job_id, attempt=5)
+
+
+def wait_for_evaluations(client: Client, job_id: str, count: int) -> None:
+    client.wait(job_id, lambda _: len(client.get(f"/jobs/{job_id}/metrics")["evaluations"]) >= count)
 
 
 def test_a_worker_shut_down_hands_its_job_on_without_losing_an_attempt(
