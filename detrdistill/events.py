@@ -32,7 +32,11 @@ class CocoMetrics(BaseModel):
 
 
 class StageChanged(BaseModel):
-    """The run entered a stage."""
+    """The run entered a stage.
+
+    Where student and control are trained side by side, the stage is `train_student`, and `train_control` when the
+    student is done and the control alone is left.
+    """
 
     model_config = _FROZEN
     kind: Literal["stage"] = "stage"
