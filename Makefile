@@ -33,7 +33,7 @@ test: setup $(VENV)/.ready-dev ## Run the tests (real database, broker, worker a
 test-all: setup $(VENV)/.ready-dev ## Run the slow tests too
 	$(PYTEST) $(TESTS) -m ""
 
-check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose and Dockerfiles
+check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose, the dashboard's own tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -41,6 +41,7 @@ check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, c
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint --config .hadolint.yaml api/Dockerfile worker/Dockerfile
 	frontend/npm run --silent check
+	frontend/npm run --silent test
 
 bench: setup $(VENV)/.ready-dev ## Measure the API and the training step; writes .run/bench.json
 	$(BIN)/python -m tests.benchmarks.bench

@@ -1,16 +1,19 @@
 """Unpack an uploaded zip without trusting it.
 
 Members are written one by one below a folder opened once; a path is made only of names that were checked, links are
-never created and never followed, and sizes are counted while they are written, not read from the archive.
+never created and never followed, and sizes are counted while they are written, not read from the archive. Members that
+are not needed are not opened.
 """
 
 import os
+import re
 import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +21,43 @@ from api.errors import ApiError
 
 _MAX_MEMBERS = 500_000
 _MAX_DEPTH = 8
+_MAX_NAME = 255
+_DRIVE = re.compile("[A-Za-z]:")
 _MAX_RATIO = 200
 _SLACK_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
+_EXAMPLES = 5
+_TOOLS = ("__MACOSX", "__pycache__")
+_UTF8 = 0x800
+"""Flag of a member whose name is UTF-8; without it Python takes the name for code page 437."""
+
+
+@dataclass
+class Skipped:
+    """Files that were sent but not kept, because nothing needs them."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list[str])
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(name[-80:])
+
+    @property
+    def warnings(self) -> list[str]:
+        """For the owner of the files; nothing if all were kept."""
+        if not self.count:
+            return []
+        more = f" and {self.count - len(self.examples)} more" if self.count > len(self.examples) else ""
+        return [f"Files that are not needed were left out: {self.count} ({', '.join(self.examples)}{more})."]
+
+
+def is_needed(parts: Sequence[str], suffixes: Collection[str]) -> bool:
+    """A file of a kind that is taken, neither hidden nor in a folder that tools keep for themselves."""
+    hidden = any(part.startswith(".") or part in _TOOLS for part in parts)
+    return not hidden and parts[-1].lower().endswith(tuple(suffixes))
 
 
 class _Refused(Exception):
@@ -31,15 +68,18 @@ class _Refused(Exception):
         self.hint = hint
 
 
-def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_bytes: int, pointer: str) -> None:
+def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_bytes: int, pointer: str) -> Skipped:
     """Write the members of a zip below `folder`.
 
     Args:
         file: the archive, seekable.
         folder: exists and is empty.
-        suffixes: file endings that are taken; any other is refused.
+        suffixes: file endings that are needed; any other is left out.
         max_bytes: most bytes all members together may have.
         pointer: field of the request to blame.
+
+    Returns:
+        What was left out.
 
     Raises:
         ApiError: the archive is broken, too large, or has a member that is not a plain file with a plain path.
@@ -50,7 +90,7 @@ def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with zipfile.ZipFile(file) as archive:
-            _unpack(archive, root, suffixes, budget)
+            return _unpack(archive, root, suffixes, budget)
     except _Refused as error:
         raise ApiError(str(error), pointer=pointer, hint=error.hint, code="archive_invalid") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
@@ -60,44 +100,69 @@ def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_
         os.close(root)
 
 
-def _unpack(archive: zipfile.ZipFile, root: int, suffixes: Collection[str], budget: int) -> None:
+def _unpack(archive: zipfile.ZipFile, root: int, suffixes: Collection[str], budget: int) -> Skipped:
     members = archive.infolist()
     if len(members) > _MAX_MEMBERS:
         raise _Refused(f"The archive has {len(members)} members, more than {_MAX_MEMBERS}.")
     seen: set[str] = set()
+    skipped = Skipped()
     for member in members:
-        parts = _checked_parts(member, suffixes)
+        parts = _checked_parts(member)
         if not parts:
             continue
+        if not is_needed(parts, suffixes):
+            skipped.add("/".join(parts))
+            continue
+        _check_contents(member, parts)
         key = "/".join(parts).casefold()
         if key in seen:
             raise _Refused(f"{key[:120]!r} is in the archive twice.")
         seen.add(key)
         with archive.open(member) as source:
             budget -= _write(root, parts, source, budget)
+    if skipped.count and not seen:
+        raise _Refused(
+            f"The archive has no file of use; it holds {', '.join(skipped.examples)}.",
+            f"Needed are files that end in {', '.join(sorted(suffixes))}.",
+        )
+    return skipped
 
 
-def _checked_parts(member: zipfile.ZipInfo, suffixes: Collection[str]) -> list[str]:
-    """Names of the folders and the file; nothing for a folder and for what packers add on their own."""
-    name = unicodedata.normalize("NFC", member.filename)
+def _checked_parts(member: zipfile.ZipInfo) -> list[str]:
+    """Names of the folders and the file; nothing for a folder."""
+    name = _name_of(member)
     shown = repr(name[:120])
     mode = stat.S_IFMT(member.external_attr >> 16)
-    if member.flag_bits & 1:
-        raise _Refused(f"{shown} is encrypted.")
     if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise _Refused(f"{shown} is not a plain file.")
-    parts = name.rstrip("/").split("/")
-    if name.startswith("/") or "\\" in name or len(parts) > _MAX_DEPTH or not all(map(_is_plain, parts)):
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or _DRIVE.match(name) or not all(map(_is_plain, parts)):
         raise _Refused(f"{shown} is not a plain relative path.")
-    if member.is_dir() or parts[0] == "__MACOSX" or parts[-1] in (".DS_Store", "Thumbs.db"):
-        return []
-    if not parts[-1].lower().endswith(tuple(suffixes)):
-        raise _Refused(f"{shown} is no file of this kind.", f"Only these are taken: {', '.join(sorted(suffixes))}.")
-    return parts
+    return [] if name.endswith("/") else parts
+
+
+def _name_of(member: zipfile.ZipInfo) -> str:
+    """A member's name as its packer meant it: some write backslashes, and some UTF-8 without saying so."""
+    name = member.filename
+    if not member.flag_bits & _UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
+def _check_contents(member: zipfile.ZipInfo, parts: list[str]) -> None:
+    """What only matters for members that are kept."""
+    shown = repr("/".join(parts)[:120])
+    if member.flag_bits & 1:
+        raise _Refused(f"{shown} is encrypted.")
+    if len(parts) > _MAX_DEPTH:
+        raise _Refused(f"{shown} lies in more than {_MAX_DEPTH - 1} folders.")
+    if any(len(part.encode()) > _MAX_NAME for part in parts):
+        raise _Refused(f"{shown} has a name of more than {_MAX_NAME} bytes.")
 
 
 def _is_plain(part: str) -> bool:
-    return part not in ("", ".", "..") and ":" not in part and part.isprintable() and len(part.encode()) <= 255
+    return part != ".." and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in part)
 
 
 def _write(root: int, parts: list[str], source: IO[bytes], budget: int) -> int:

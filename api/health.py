@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from api.checking import checkers
 from api.db import DbSession
 from api.errors import problems
 from api.settings import get_settings
@@ -21,6 +22,8 @@ class Health(BaseModel):
 
     version: str
     workers: int = Field(description="workers seen lately; jobs wait while there is none")
+    checkers: int = Field(description="checkers seen lately; data sets and checkpoints wait while there is none")
+    check_warnings: list[str] = Field(description="bounds that the machine of a checker cannot give to its checks")
 
 
 class SizeView(BaseModel):
@@ -62,9 +65,10 @@ class Catalog(BaseModel):
 
 @router.get("/health", responses=problems(503))
 def get_health(session: DbSession) -> Health:
-    """Tell whether the service can work: the database answers, and how many workers there are."""
-    settings = get_settings()
-    return Health(version=__version__, workers=workers.alive(session, within_seconds=3 * settings.renew_seconds + 5))
+    """Tell whether the service can work: the database answers, and how many workers and checkers there are."""
+    within = get_settings().alive_seconds
+    count, warnings = checkers.alive(session, within)
+    return Health(version=__version__, workers=workers.alive(session, within), checkers=count, check_warnings=warnings)
 
 
 @router.get("/catalog")

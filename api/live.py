@@ -38,16 +38,18 @@ class Live:
                 await self._task
 
     @contextmanager
-    def watch(self, job_id: str) -> Generator[asyncio.Event]:
-        """An event that is set whenever the job has news."""
+    def watch(self, *job_ids: str) -> Generator[asyncio.Event]:
+        """An event that is set whenever one of the jobs has news."""
         event = asyncio.Event()
-        self._watchers[job_id].add(event)
+        for job_id in job_ids:
+            self._watchers[job_id].add(event)
         try:
             yield event
         finally:
-            self._watchers[job_id].discard(event)
-            if not self._watchers[job_id]:
-                del self._watchers[job_id]
+            for job_id in job_ids:
+                self._watchers[job_id].discard(event)
+                if not self._watchers[job_id]:
+                    del self._watchers[job_id]
 
     async def _listen(self) -> None:
         while True:

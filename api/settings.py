@@ -38,6 +38,25 @@ class Settings(BaseSettings):
     """Expired leases are looked for this often."""
     stop_grace_seconds: float = 120
     """A training process that was asked to stop may take so long to write its checkpoint."""
+    check_wait_seconds: float = 20
+    """An upload is answered with what its check found, if that is known within this time; else with `checking`."""
+    checks_at_once: int = Field(default=2, ge=1)
+    """Checks that one checker runs side by side; with two or more, one is kept for checkpoints."""
+    check_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
+    """Memory that one check may take, beside the libraries that all checks share."""
+    check_silence_seconds: float = Field(default=120, gt=0)
+    """A check that shows no progress for so long is ended and its files are refused."""
+    check_seconds: float = Field(default=600, gt=0)
+    """A check may take this time, and one second more for each MiB of its files."""
+    check_attempts: int = Field(default=3, ge=1)
+    """Files whose check has ended its process so often are refused."""
+    keep_refused_days: float = Field(default=7, ge=0)
+    """A refused data set or checkpoint that no job names is forgotten after this time."""
+
+    @property
+    def alive_seconds(self) -> float:
+        """A worker or checker that has given a sign within this time is there."""
+        return 3 * self.renew_seconds + 5
 
     stall_seconds: float = 900
     """A training that has given no sign of progress for so long is ended; the first sign of each stage (imports,

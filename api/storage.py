@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -49,6 +49,18 @@ class Storage:
     def remove(self, kind: Kind, identifier: UUID) -> None:
         """Delete a resource's files, if there are any."""
         shutil.rmtree(self.folder(kind, identifier), ignore_errors=True)
+
+    def older_than(self, kind: Kind, seconds: float) -> list[UUID]:
+        """Resources whose files were put in their place before that time."""
+        limit = time.time() - seconds
+        found: list[UUID] = []
+        for folder in (self.root / kind).glob("*"):
+            with suppress(ValueError, OSError):
+                status = folder.stat()
+                identifier = UUID(folder.name)
+                if max(status.st_mtime, status.st_ctime) < limit:
+                    found.append(identifier)
+        return found
 
     def remove_stale_staging(self, older_than_seconds: float) -> int:
         """Delete what uploads cut off by a crash left behind; returns how many folders."""

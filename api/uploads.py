@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastapi import UploadFile
 
-from api.archives import unpack_zip
+from api.archives import Skipped, is_needed, unpack_zip
 from api.errors import ApiError, Forbidden
 from api.settings import get_settings
 
@@ -22,8 +22,11 @@ class StorageFull(ApiError):
     code = "storage_full"
 
 
-def receive(files: Sequence[UploadFile], folder: Path, *, suffixes: Collection[str]) -> None:
+def receive(files: Sequence[UploadFile], folder: Path, *, suffixes: Collection[str]) -> Skipped:
     """Write uploaded files below an empty folder: the content of one zip, or single files under their own names.
+
+    Returns:
+        What was left out because nothing needs it.
 
     Raises:
         ApiError: a file has no business here, or an archive cannot be trusted.
@@ -31,10 +34,14 @@ def receive(files: Sequence[UploadFile], folder: Path, *, suffixes: Collection[s
     try:
         if len(files) == 1 and (files[0].filename or "").lower().endswith(".zip"):
             limit = get_settings().max_unpacked_bytes
-            unpack_zip(files[0].file, folder, suffixes=suffixes, max_bytes=limit, pointer="/files")
-            return
+            return unpack_zip(files[0].file, folder, suffixes=suffixes, max_bytes=limit, pointer="/files")
+        skipped = Skipped()
         for file in files:
-            with (folder / _plain_name(file, suffixes)).open("xb") as target:
+            name = _plain_name(file)
+            if not is_needed([name], suffixes):
+                skipped.add(name)
+                continue
+            with (folder / name).open("xb") as target:
                 shutil.copyfileobj(file.file, target, _CHUNK)
     except FileExistsError as error:
         raise ApiError("Two files have the same name.", pointer="/files", code="archive_invalid") from error
@@ -42,19 +49,20 @@ def receive(files: Sequence[UploadFile], folder: Path, *, suffixes: Collection[s
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("The storage is full; nothing was kept.") from error
         raise
-
-
-def _plain_name(file: UploadFile, suffixes: Collection[str]) -> str:
-    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
-    if not name or not name.isprintable() or name.startswith(".") or len(name.encode()) > 255:
-        raise ApiError("A file has no usable name.", pointer="/files", code="archive_invalid")
-    if not name.lower().endswith(tuple(suffixes)):
+    if skipped.count == len(files):
         raise ApiError(
-            f"{name[:120]!r} is no file of this kind.",
+            f"None of these files is of use: {', '.join(skipped.examples)}.",
             pointer="/files",
-            hint=f"Only these are taken: .zip, {', '.join(sorted(suffixes))}.",
+            hint=f"Needed are a .zip, or files that end in {', '.join(sorted(suffixes))}.",
             code="archive_invalid",
         )
+    return skipped
+
+
+def _plain_name(file: UploadFile) -> str:
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
+    if not name or not name.isprintable() or len(name.encode()) > 255:
+        raise ApiError("A file has no usable name.", pointer="/files", code="archive_invalid")
     return name
 
 

@@ -2,6 +2,7 @@
 
 The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`, and in
 `paths.further_teachers` a path for each name of `config.further_teachers`; relative paths are relative to the file.
+`paths.dataset_options` says how to read a data set that leaves it open: `{"val_fraction": 0.2, "seed": 0}`.
 Started again, an interrupted run resumes.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RunConfig
 from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
@@ -30,6 +32,7 @@ class RunPaths(BaseModel):
     teacher: Path | None = None
     further_teachers: dict[str, Path] = {}
     student: Path | None = None
+    dataset_options: DatasetOptions = DatasetOptions()
 
 
 class RunFile(BaseModel):
@@ -66,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         teacher=given.teacher and home / given.teacher,
         further_teachers={name: home / path for name, path in given.further_teachers.items()},
         student=given.student and home / given.student,
+        dataset_options=given.dataset_options,
     )
     stop = _stop_on_signals()
     try:
@@ -107,6 +111,8 @@ def _print_text(event: Event) -> None:
             text = f"{event.role} epoch {event.epoch:g}  AP {event.metrics.ap:.4f}  AP50 {event.metrics.ap50:.4f}"
         case RunFinished():
             text = event.result.model_dump_json(indent=2, exclude={"student": {"metrics": {"per_class"}}})
+            if event.result.verdict is not None:
+                text += f"\n{event.result.verdict}"
         case _:
             text = event.model_dump_json()
     print(text, flush=True)

@@ -19,9 +19,10 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from detrdistill.catalog import CATALOG, Scores, family_of
-from detrdistill.checkpoints import CONFIG, WEIGHTS, class_names, read_config
-from detrdistill.coco import MIN_BOX_PX, SPLITS, CocoSet, ImageRecord, Split
+from detrdistill.checkpoints import CONFIG, class_names, has_weights, identity_file, read_config
+from detrdistill.coco import MIN_BOX_PX, SPLITS, CocoSet, ImageRecord, Split, key_of
 from detrdistill.errors import CheckpointError
+from detrdistill.limits import MOST_DETECTIONS_BYTES
 from detrdistill.preprocessing import Preprocessing
 
 MODEL = "model.onnx"
@@ -66,9 +67,15 @@ class Detection:
 
 def kind_of(folder: Path) -> Kind | None:
     """Which black box a folder holds; None: weights of a detector, or nothing that is known."""
-    if (folder / WEIGHTS).is_file():
+    if has_weights(folder):
         return None
     return next((kind for kind, file in FILES.items() if (folder / file).is_file()), None)
+
+
+def digest_file(folder: Path) -> Path:
+    """The file that tells this checkpoint from others: its weights (or their index), model or detections."""
+    kind = kind_of(folder)
+    return identity_file(folder) if kind is None else folder / FILES[kind]
 
 
 def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
@@ -78,7 +85,9 @@ def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
         CheckpointError: with what is missing or wrong.
     """
     if kind == "detections":
-        _read_rows(folder)
+        content = _read_rows(folder)
+        if not (content if isinstance(content, list) else any(content.values())):
+            raise CheckpointError(f"{DETECTIONS} holds no detection.", hint=_HINT)
         return BlackBox(kind)
     config = read_config(folder / CONFIG)
     preprocessing = Preprocessing.read(folder, fallback_size=0)
@@ -89,28 +98,31 @@ def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
 def read_detections(folder: Path, sets: Mapping[Split, CocoSet]) -> dict[Path, tuple[Detection, ...]]:
     """The detections of each picture of both splits by its file, best first; boxes below one pixel are left out.
 
+    A file that is listed under several ids has the detections of all of them.
+
     Raises:
         CheckpointError: rows are malformed, name an image or category the data set lacks, or none is of a training
             picture.
     """
     found: dict[Path, list[Detection]] = {}
     for split, rows in _of_splits(_read_rows(folder), sets).items():
-        pictures = {image.id: image for image in sets[split].images}
-        labels = {category: label for label, category in enumerate(sets[split].category_ids)}
-        _refuse(rows, [row["image_id"] not in pictures for row in rows], f"({split}) name an unknown image_id")
-        _refuse(rows, [row["category_id"] not in labels for row in rows], f"({split}) name an unknown category_id")
-        for row in rows:
-            picture = pictures[row["image_id"]]
-            box = _clipped(row["bbox"], picture)
+        images = {key_of(image.id): image for image in sets[split].images}
+        labels = {key_of(category): label for label, category in enumerate(sets[split].category_ids)}
+        image_keys, category_keys = ([key_of(row[name]) for row in rows] for name in ("image_id", "category_id"))
+        _refuse(rows, [key not in images for key in image_keys], f"({split}) name an unknown image_id")
+        _refuse(rows, [key not in labels for key in category_keys], f"({split}) name an unknown category_id")
+        for row, image_key, category_key in zip(rows, image_keys, category_keys, strict=True):
+            image = images[image_key]
+            box = _clipped(row["bbox"], image)
             if min(box[2] - box[0], box[3] - box[1]) >= MIN_BOX_PX:
-                detection = Detection(box, float(row["score"]), labels[row["category_id"]])
-                found.setdefault(picture.path, []).append(detection)
+                detection = Detection(box, float(row["score"]), labels[category_key])
+                found.setdefault(image.path, []).append(detection)
     if not any(image.path in found for image in sets["train"].images):
         raise CheckpointError(
             f"{DETECTIONS} has nothing on the training pictures.",
             hint="Run the detector on both splits and write all it finds into this file.",
         )
-    return {path: tuple(sorted(rows, key=lambda row: -row.score)) for path, rows in found.items()}
+    return {path: tuple(sorted(dict.fromkeys(rows), key=lambda row: -row.score)) for path, rows in found.items()}
 
 
 def _scores(config: dict[str, Any]) -> Scores:
@@ -125,6 +137,10 @@ def _scores(config: dict[str, Any]) -> Scores:
 
 
 def _read_rows(folder: Path) -> Rows | dict[Split, Rows]:
+    if (folder / DETECTIONS).stat().st_size > MOST_DETECTIONS_BYTES:
+        raise CheckpointError(
+            f"{DETECTIONS} is larger than {MOST_DETECTIONS_BYTES} bytes.", hint="Leave weak scores out."
+        )
     try:
         content: Any = json.loads((folder / DETECTIONS).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -145,14 +161,17 @@ def _of_splits(content: Rows | dict[Split, Rows], sets: Mapping[Split, CocoSet])
     """The rows of each split; those of a plain list go where their picture is."""
     if isinstance(content, dict):
         return content
-    train, val = ({image.id for image in sets[split].images} for split in SPLITS)
+    train, val = ({key_of(image.id) for image in sets[split].images} for split in SPLITS)
     if train & val:
         raise CheckpointError(
             f"{len(train & val)} image ids are in both splits, so that {DETECTIONS} does not say which is meant.",
             hint='Write {"train": [...], "val": [...]} instead of one list.',
         )
-    in_val = [row for row in content if row["image_id"] in val]
-    return {"train": [row for row in content if row["image_id"] not in val], "val": in_val}
+    in_val = [key_of(row["image_id"]) in val for row in content]
+    return {
+        "train": [row for row, is_val in zip(content, in_val, strict=True) if not is_val],
+        "val": [row for row, is_val in zip(content, in_val, strict=True) if is_val],
+    }
 
 
 def _refuse(rows: Sequence[Any], wrong: Iterable[bool], complaint: str) -> None:
@@ -170,7 +189,7 @@ def _is_row(row: Any) -> bool:
     values = cast("dict[str, Any]", row)
     box: Any = values.get("bbox")
     return (
-        all(type(values.get(key)) is int for key in ("image_id", "category_id"))
+        all(key_of(values.get(key)) is not None for key in ("image_id", "category_id"))
         and isinstance(box, list)
         and [_is_number(side, 1e7) for side in cast("list[Any]", box)] == [True] * 4
         and _is_number(values.get("score"), 1.0)

@@ -10,12 +10,16 @@ from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_val
 
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
+from detrdistill.limits import LONGEST_CLASS_NAME, MOST_CLASSES
 from detrdistill.method_configs import STRICT, MatchedLogits, Method, QueryPrior, TargetFeatures
 from detrdistill.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
 TeacherName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """Also the beginning of the names of loss terms."""
+ClassName = Annotated[
+    str, StringConstraints(min_length=1, max_length=LONGEST_CLASS_NAME, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
 
 
 class Architecture(BaseModel):
@@ -133,6 +137,17 @@ class Teacher(BaseModel):
     `training.ema_decay`, is given no checkpoint and passes no gate: at the first step it is the student."""
     min_ap: float = Field(default=0.1, ge=0, le=1)
     """Lowest AP on the run's own validation set; below it the run fails and says why."""
+    class_map: dict[ClassName, ClassName] = Field(
+        default={}, max_length=MOST_CLASSES, examples=[{"motorbike": "motorcycle", "sofa": "couch"}]
+    )
+    """The teacher's class names for the data set's, where they are not the same; each class at most once. Names that
+    differ in case, spaces, underscores and hyphens alone need no entry."""
+
+    @model_validator(mode="after")
+    def _has_names(self) -> "Teacher":
+        if self.class_map and self.source == "ema":
+            raise ValueError("the moving average of the student has the classes of the data set; it takes no class_map")
+        return self
 
 
 class Guide(BaseModel):
@@ -190,6 +205,9 @@ class TrainConfig(BaseModel):
     """A named configuration that fills the fields which are not given; see `GET /catalog`. Its methods are left out."""
     student: Architecture | None = None
     """The detector to train; null: architecture and weights of the given checkpoint."""
+    allow_partial: bool = False
+    """Take checkpoints that leave more than one tensor in a hundred of their detector at random values; else they are
+    refused as teacher and as student."""
     data: Data = Data()
     training: Training = Training()
     criterion: Criterion = Criterion()
@@ -225,6 +243,9 @@ class DistillConfig(BaseModel):
     control: bool = False
     """Also train the same student without distillation (same seed, data order and schedule) and report the
     difference in AP, the KD gain."""
+    allow_partial: bool = False
+    """Take checkpoints that leave more than one tensor in a hundred of their detector at random values; else they are
+    refused as teacher and as student."""
     data: Data = Data()
     training: Training = Training()
     criterion: Criterion = Criterion()

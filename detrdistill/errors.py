@@ -40,6 +40,18 @@ class CheckpointError(DetrDistillError):
     code = "checkpoint_invalid"
 
 
+class PartialCheckpoint(CheckpointError):
+    """The checkpoint leaves too much of its detector at random values, and the run does not say that this is meant."""
+
+    code = "checkpoint_partial"
+
+
+class ClassNamesDiffer(CheckpointError):
+    """A class of the data set is not among the teacher's, by name."""
+
+    code = "class_names_differ"
+
+
 class TeacherRejected(DetrDistillError):
     """The teacher gate measured an AP below `teacher.min_ap`."""
 
@@ -47,7 +59,7 @@ class TeacherRejected(DetrDistillError):
 
 
 class Diverged(DetrDistillError):
-    """A loss term or a gradient became NaN or infinite."""
+    """A loss term, a gradient, a weight or a detection is NaN or infinite."""
 
     code = "diverged"
 

@@ -51,9 +51,13 @@ class WeightsLoaded(BaseModel):
     role: Role
     teacher: str = Field(default="", description="name of a further teacher")
     loaded: int = Field(description="tensors of the model that the file filled")
-    total: int = Field(description="tensors of the model")
+    total: int = Field(description="tensors of the model: weights and statistics, shared ones once")
     missing: tuple[str, ...] = Field(description="tensors the file lacks (left at their initial values)")
     unexpected: tuple[str, ...] = Field(description="tensors of the file the model has no place for")
+    renamed: tuple[str, ...] = Field(default=(), description="what was changed in the names of the file")
+    class_map: dict[str, str] = Field(
+        default={}, description="the teacher's class names that were taken for differently spelled ones of the data set"
+    )
 
 
 class StepLogged(BaseModel):
@@ -120,6 +124,11 @@ class RunResult(BaseModel):
     further_teachers: dict[str, ModelReport] = Field(default={}, description="teachers beside the first, by name")
     control: ModelReport | None = None
     kd_gain: float | None = Field(None, description="student AP minus control AP")
+    verdict: str | None = Field(
+        None,
+        description="why the numbers are no success, as `learned nothing: ...` where the AP is below 0.01, with what "
+        "to try; null where there is nothing to say",
+    )
     device: str
     versions: dict[str, str]
 

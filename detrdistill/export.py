@@ -1,7 +1,7 @@
 """Write the student alone, as a folder that `transformers` loads with one line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForObjectDetection
 
 from detrdistill.catalog import Family
+from detrdistill.coco import Id
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import names_of_tensors
 from detrdistill.errors import CheckpointError
@@ -21,7 +22,7 @@ LABEL_MAP = "label_map.json"
 MODEL_CARD = "README.md"
 
 
-def export_folder(detector: Detector, folder: Path, category_ids: tuple[int, ...]) -> None:
+def export_folder(detector: Detector, folder: Path, category_ids: Sequence[Id | None]) -> None:
     """Save weights (safetensors), configuration, preprocessing and label map into an existing folder.
 
     `category_ids` are the COCO ids of the classes, for those who evaluate against the original annotations.
@@ -49,6 +50,8 @@ class ModelCard:
     """By name; that of the first is empty."""
     control: ModelReport | None
     validation_images: int
+    verdict: str | None
+    """Of the run, where its numbers are no success."""
     config: dict[str, Any]
     versions: dict[str, str]
 
@@ -67,6 +70,7 @@ class ModelCard:
         )
         family = self.family
         teach = "" if family.in_library else f"import detrdistill.detectors  # teaches transformers {family.title}\n\n"
+        verdict = "" if self.verdict is None else f"\n> **{self.verdict[0].upper()}{self.verdict[1:]}**\n"
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         text = f"""---
 library_name: transformers
@@ -74,7 +78,7 @@ pipeline_tag: object-detection
 ---
 
 # {family.title} ({len(self.classes)} classes)
-
+{verdict}
 Architecture: {family.title}, {family.paper}. Classes: {", ".join(self.classes)}.
 
 ```python

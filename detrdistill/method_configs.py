@@ -14,8 +14,8 @@ STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 """How every part of a run's schema is validated."""
 
 Variant = Literal["official", "paper", "recommended"]
-"""`official`: the released code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs.
-`recommended`: what this project's measurements favour (docs/results.md)."""
+"""`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released
+code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs."""
 
 
 def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]]) -> Any:
@@ -32,9 +32,9 @@ class MatchedLogits(BaseModel):
     model_config = STRICT
 
     kind: Literal["matched_logits"] = "matched_logits"
-    variant: Variant = "official"
-    weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component (lambda 1). Recommended: 0.3."""
+    variant: Variant = "recommended"
+    weight: float = Field(default=0.3, gt=0)
+    """Coefficient of the whole component (lambda 1). Official and paper: 1."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
@@ -54,8 +54,8 @@ class MatchedLogits(BaseModel):
     (AdaMixer, Conditional DETR) gained more, and those that pick their queries less: docs/results.md."""
     negative_pool: Literal["all", "remaining"] = "all"
     """Student queries the negatives may match: all, or those the positives left; needs `split`."""
-    pair_weight: Literal["none", "teacher_confidence"] = "none"
-    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i)."""
+    pair_weight: Literal["none", "teacher_confidence"] = "teacher_confidence"
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i). Official and paper: none."""
     normaliser: Literal["pairs", "targets"] = "pairs"
     """Divide the terms by the sum of the pairs' weights, or by the number of ground-truth boxes in the batch."""
     selection: Literal["all", "near_targets"] = "all"
@@ -73,16 +73,16 @@ class MatchedLogits(BaseModel):
     """How several teacher layers that supervise one student layer are combined."""
     clamp_teacher_boxes: bool = True
     """Clip the teacher's boxes to the image. Paper: false."""
-    contrastive_weight: float = Field(default=0.2, ge=0)
-    """Weight of the InfoNCE term on matched query embeddings, which only the release has. Paper: 0."""
+    contrastive_weight: float = Field(default=0.0, ge=0)
+    """Weight of the InfoNCE term on matched query embeddings, which only the release has. Official: 0.2."""
     contrastive_temperature: float = Field(default=0.07, gt=0)
 
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        paper = {"split": True, "clamp_teacher_boxes": False, "contrastive_weight": 0.0}
-        recommended = {"weight": 0.3, "pair_weight": "teacher_confidence", "contrastive_weight": 0.0}
-        return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
+        official = {"weight": 1.0, "pair_weight": "none", "contrastive_weight": 0.2}
+        paper = {"weight": 1.0, "pair_weight": "none", "split": True, "clamp_teacher_boxes": False}
+        return _with_defaults(values, "variant", {"official": official, "paper": paper})
 
 
 class TargetFeatures(BaseModel):
@@ -91,14 +91,14 @@ class TargetFeatures(BaseModel):
     model_config = STRICT
 
     kind: Literal["target_features"] = "target_features"
-    variant: Variant = "official"
-    weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component (lambda 2). Recommended: 0.3."""
+    variant: Variant = "recommended"
+    weight: float = Field(default=0.3, gt=0)
+    """Coefficient of the whole component (lambda 2). Official and paper: 1."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
-    source: Literal["neck", "memory"] = "neck"
-    """Features before the transformer encoder, or what the decoder attends to. Paper: memory."""
+    source: Literal["neck", "memory"] = "memory"
+    """Features before the transformer encoder, or what the decoder attends to. Official: neck."""
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
     """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
     the method `feature_maps`."""
@@ -115,15 +115,15 @@ class TargetFeatures(BaseModel):
     """Smallest value of the cosine mask before it is divided by its maximum."""
     layers: Literal["all", "last"] = "all"
     """Teacher decoder layers whose queries build masks."""
-    mask_padding: bool = False
-    """Leave padding out of mask and mean. Paper: true."""
+    mask_padding: bool = True
+    """Leave padding out of mask and mean. Official: false."""
 
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        paper = {"source": "memory", "mask": "dot_product", "queries": None, "gamma": 0.5, "mask_padding": True}
-        recommended = {"weight": 0.3, "source": "memory", "mask_padding": True}
-        return _with_defaults(values, "variant", {"paper": paper, "recommended": recommended})
+        official = {"weight": 1.0, "source": "neck", "mask_padding": False}
+        paper = {"weight": 1.0, "mask": "dot_product", "queries": None, "gamma": 0.5}
+        return _with_defaults(values, "variant", {"official": official, "paper": paper})
 
 
 class QueryPrior(BaseModel):
@@ -132,27 +132,29 @@ class QueryPrior(BaseModel):
     model_config = STRICT
 
     kind: Literal["query_prior"] = "query_prior"
-    variant: Variant = "official"
+    variant: Variant = "recommended"
+    """Here `recommended` is the form of the paper."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
-    assignment: Literal["student", "teacher_layer", "teacher_last"] = "student"
+    assignment: Literal["student", "teacher_layer", "teacher_last"] = "teacher_layer"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
-    predictions; Eq. 10 takes the teacher's own assignment of the same layer. Paper: teacher_layer."""
-    group: Literal["concat", "second_decoder_pass", "second_pass"] = "second_pass"
+    predictions; Eq. 10 takes the teacher's own assignment of the same layer. Official: student."""
+    group: Literal["concat", "second_decoder_pass", "second_pass"] = "concat"
     """How the teacher's queries run through the student: beside its own in one decoder pass, in a second
-    decoder pass, or in a second pass through encoder and decoder. Equal without dropout. Paper: concat."""
-    reference: Literal["student", "teacher"] = "student"
+    decoder pass, or in a second pass of the same feature maps through encoder and decoder. Equal without dropout.
+    Official: second_pass."""
+    reference: Literal["student", "teacher"] = "teacher"
     """Initial reference points: the student's own layer on the projected queries where its family has one,
-    else the teacher's. Paper: teacher."""
+    else the teacher's. Official: student."""
 
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        paper = {"assignment": "teacher_layer", "group": "concat", "reference": "teacher"}
-        return _with_defaults(values, "variant", {"paper": paper, "recommended": paper})
+        official = {"assignment": "student", "group": "second_pass", "reference": "student"}
+        return _with_defaults(values, "variant", {"official": official})
 
 
 class DistillationPoints(BaseModel):
@@ -161,15 +163,15 @@ class DistillationPoints(BaseModel):
     model_config = STRICT
 
     kind: Literal["distillation_points"] = "distillation_points"
-    variant: Literal["paper", "recommended"] = "paper"
+    variant: Literal["paper", "recommended"] = "recommended"
     """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
     schedule: Schedule = Schedule()
     gradient_share: GradientShare | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
-    general: int = Field(default=300, ge=0, le=1000)
-    """Queries drawn at random in every step; 0: none. Recommended: 0."""
+    general: int = Field(default=0, ge=0, le=1000)
+    """Queries drawn at random in every step; 0: none. Paper: 300."""
     specific: bool = True
     """Also the teacher's own queries."""
     class_weight: float = Field(default=1.0, ge=0)
@@ -178,13 +180,13 @@ class DistillationPoints(BaseModel):
     """Weight of the L1 distance of boxes."""
     giou_weight: float = Field(default=2.0, ge=0)
     """Weight of 1 - GIoU."""
-    class_form: Literal["softmax_kl", "binary"] = "softmax_kl"
+    class_form: Literal["softmax_kl", "binary"] = "binary"
     """Between sigmoid scores: divergence of softmaxes over the class logits, or soft binary cross-entropy of each
-    class. Softmax scores decide it themselves. Recommended: binary."""
+    class. Softmax scores decide it themselves. Paper: softmax_kl."""
     temperature: float = Field(default=10.0, gt=0)
     """Divides the logits of `softmax_kl`, whose value is multiplied by its square."""
-    layers: Literal["teacher_last", "paired"] = "teacher_last"
-    """Teacher layer that each student layer imitates: always the last, as released, or its own. Recommended: paired."""
+    layers: Literal["teacher_last", "paired"] = "paired"
+    """Teacher layer that each student layer imitates: always the last, as released, or its own. Paper: teacher_last."""
     group: Literal["concat", "second_decoder_pass"] = "concat"
     """How the points run through the student: beside its own queries in one decoder pass, or in a second one, as
     released. Equal without dropout."""
@@ -192,8 +194,8 @@ class DistillationPoints(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _variant(cls, values: Any) -> Any:
-        recommended = {"general": 0, "class_form": "binary", "layers": "paired"}
-        return _with_defaults(values, "variant", {"recommended": recommended})
+        paper = {"general": 300, "class_form": "softmax_kl", "layers": "teacher_last"}
+        return _with_defaults(values, "variant", {"paper": paper})
 
     @model_validator(mode="after")
     def _has_points(self) -> "DistillationPoints":

@@ -11,7 +11,7 @@ Tensor names end in their axes:
 Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -124,6 +124,9 @@ class DetectorOutput:
     """Predictions from further groups of queries over the same memory."""
     decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments of the decoder call, for another pass over the same memory."""
+    before_encoder: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
+    """What each module before the encoder gave, by its name, for another pass over the same feature maps; empty unless
+    it was asked for."""
 
     @property
     def probability(self) -> Tensor:
@@ -160,9 +163,11 @@ def best_detections(output: DetectorOutput, most: int) -> tuple[Tensor, Tensor, 
 
     Returns:
         scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h): the best pairs of
-        query and class, best first; with softmax scores the best class of every query.
+        query and class, best first; with softmax scores the best class of every query. Queries with a logit or a
+        coordinate that is NaN or infinite come first, and have the score NaN.
     """
-    scores_BQC = output.probability[-1]
+    broken_BQ = non_finite_queries(output.logits_LBQC[-1], output.boxes_LBQ4[-1])
+    scores_BQC = output.probability[-1].masked_fill(broken_BQ[..., None], torch.nan)
     if output.scores == "softmax":
         scores_BQ, labels_BQ = scores_BQC.max(-1)
         return scores_BQ, labels_BQ, output.boxes_LBQ4[-1]
@@ -172,6 +177,35 @@ def best_detections(output: DetectorOutput, most: int) -> tuple[Tensor, Tensor, 
     query_BR = flat_BR // classes
     boxes_BR4 = output.boxes_LBQ4[-1].gather(1, query_BR[..., None].expand(-1, -1, 4))
     return scores_BR, flat_BR % classes, boxes_BR4
+
+
+def non_finite_queries(logits_BQC: Tensor, boxes_BQ4: Tensor) -> Tensor:
+    """True at queries `[B, Q]` with a logit or a coordinate that is NaN or infinite.
+
+    An infinite logit is asked for, because its probability is finite.
+    """
+    return ~(logits_BQC.isfinite().all(-1) & boxes_BQ4.isfinite().all(-1))
+
+
+NO_CLASS = -50.0
+"""Logit of a class that a detector does not know: a probability of next to nothing, whose logarithm is finite."""
+
+
+def of_classes(logits: Tensor, columns: Sequence[int | None], scores: Scores) -> Tensor:
+    """Logits in the classes of a data set: `[..., K]` gives `[..., C]`, or `[..., C + 1]` with softmax scores.
+
+    Args:
+        logits: of a detector with classes of its own.
+        columns: its output of each class; None: it has none, so that the class has the logit `NO_CLASS`.
+        scores: of the detector; with softmax scores the column 'no object' stays the last.
+    """
+    wanted = [0 if column is None else column for column in columns]
+    wanted += [logits.shape[-1] - 1] if scores == "softmax" else []
+    chosen = logits[..., wanted]
+    for index, column in enumerate(columns):
+        if column is None:
+            chosen[..., index] = NO_CLASS
+    return chosen
 
 
 def class_probability(logits: Tensor, scores: Scores) -> Tensor:

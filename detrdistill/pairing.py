@@ -8,7 +8,7 @@ from typing import Literal, assert_never
 
 from detrdistill.black_boxes import BlackBox
 from detrdistill.catalog import CATALOG, Family, FamilyName
-from detrdistill.config import Criterion, DistillConfig
+from detrdistill.config import Criterion, DistillConfig, Teacher
 from detrdistill.errors import ConfigError
 from detrdistill.method_configs import (
     DistillationPoints,
@@ -83,6 +83,24 @@ def check_criterion(criterion: Criterion, student: FamilyName) -> None:
         )
 
 
+def refuse_class_map(teacher: Teacher, pointer: str) -> None:
+    """Recorded detections name the data set's own category ids, so that there are no names to map.
+
+    Args:
+        teacher: settings of a teacher that is recorded detections.
+        pointer: where the teacher with its methods is declared.
+
+    Raises:
+        ConfigError: a class map is given.
+    """
+    if teacher.class_map:
+        raise ConfigError(
+            "Recorded detections have the category ids of the data set; there are no class names to map.",
+            hint="Leave class_map out.",
+            pointer=f"{pointer}/teacher/class_map",
+        )
+
+
 def _check_black_box(method: Method, teacher: BlackBox, student: Family, pointer: str) -> None:
     """Of a black box only boxes and scores are known."""
     if not isinstance(method, MatchedLogits):
@@ -94,7 +112,7 @@ def _check_black_box(method: Method, teacher: BlackBox, student: Family, pointer
     if method.contrastive_weight > 0:
         raise ConfigError(
             f"Of a {teacher.title} teacher only boxes and scores are known; there are no embeddings to contrast.",
-            hint='Set contrastive_weight to 0, as the variants "paper" and "recommended" do.',
+            hint='Set contrastive_weight to 0, as the variants "recommended" and "paper" do.',
             pointer=f"{pointer}/contrastive_weight",
         )
     _check_scores(method.class_weight, teacher, student, f"{pointer}/class_weight")

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from typing import Any
 import httpx
 from httpx_sse import connect_sse
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
 
@@ -149,7 +151,6 @@ def configuration(options: argparse.Namespace, dataset: Path, teacher: Path) -> 
         if options.dataset is not None:
             card = inspect_checkpoint(teacher)
             config["student"] = {"family": card.family, "size": next(iter(CATALOG[card.family].sizes))}
-            config["methods"][1]["source"] = "memory"  # the features that every family has
             config["data"] = {"image_size": card.image_size[1] if card.image_size else 640}
             images = len(json.loads(find_annotations(find_root(dataset), "train").read_bytes())["images"])
             config["training"]["batch_size"] = 8
@@ -205,16 +206,22 @@ def running_service() -> str | None:
 
 
 def upload(client: httpx.Client, kind: str, folder: Path) -> str:
-    """Send a folder as one zip and return the id it got."""
+    """Send a folder as one zip, wait until it has been checked and return the id it got."""
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and path.suffix != ".onnx":
                     archive.write(path, path.relative_to(folder))
         file.seek(0)
-        return checked(
+        made = checked(
             client.post(f"/{kind}", data={"name": folder.name}, files={"files": ("upload.zip", file)})
-        ).json()["id"]
+        ).json()
+    while made["state"] == "checking":
+        time.sleep(1)
+        made = checked(client.get(f"/{kind}/{made['id']}")).json()
+    if made["state"] == "refused":
+        raise DemoError(f"{folder}: {made['error']['message']} {made['error']['hint']}")
+    return made["id"]
 
 
 def checked(answer: httpx.Response) -> httpx.Response:
@@ -300,7 +307,9 @@ def summary(result: dict[str, Any], folder: Path, measured: float) -> int:
             numbers = (f"{row['metrics']['ap']:.4f}", f"{row['metrics']['ap50']:.4f}", f"{row['parameters']:,}")
             table.add_row(role, *numbers, f"{row['milliseconds_per_image']:.1f}")
     console.print(table)
-    if result["kd_gain"] is not None:
+    if result["verdict"] is not None:
+        console.print(f"[bold red]{escape(result['verdict'])}[/bold red]")
+    elif result["kd_gain"] is not None:
         console.print(f"KD gain (student minus control): [bold]{100 * result['kd_gain']:+.1f} AP[/bold]")
     reported = result["student"]["metrics"]["ap"]
     console.print(f"downloaded weights: {folder}\n  AP reported {reported:.4f}, AP of the download {measured:.4f}")

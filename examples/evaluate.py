@@ -45,6 +45,8 @@ def evaluate(
         image = Image.open(images / entry["file_name"]).convert("RGB")
         with torch.inference_mode():
             outputs = model(**processor(images=image, return_tensors="pt"))
+        if not (outputs.logits.isfinite().all() and outputs.pred_boxes.isfinite().all()):
+            raise ValueError(f"the detector gives NaN or infinity for {entry['file_name']}")
         size = (entry["height"], entry["width"])
         result = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=[size])[0]
         for score, label, (x0, y0, x1, y1) in zip(

@@ -3,7 +3,7 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
 const api = process.env.API_URL ?? "http://127.0.0.1:8000";
-const paths = ["/jobs", "/datasets", "/checkpoints", "/catalog", "/health", "/openapi.json", "/docs"];
+const paths = ["/jobs", "/events", "/datasets", "/checkpoints", "/catalog", "/health", "/openapi.json", "/docs"];
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],

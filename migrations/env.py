@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine, text
 
+import api.checking.models
 import api.checkpoints.models
 import api.datasets.models
 import api.jobs.models

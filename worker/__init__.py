@@ -1,1 +1,1 @@
-"""Workers: take jobs from the queue and run each in a training process of its own."""
+"""Workers take jobs from the queue and run each in a training process of its own; checkers look at what comes in."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RunConfig
 
 
@@ -30,6 +31,7 @@ class RunSpec(BaseModel):
     teacher: Path | None = None
     further_teachers: dict[str, Path] = {}
     student: Path | None = None
+    dataset_options: DatasetOptions = DatasetOptions()
     registered: RegisteredDataset
     digests: dict[str, str]
     """SHA-256 of the weights of each checkpoint when it was registered, by JSON pointer into the request."""

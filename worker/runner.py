@@ -110,7 +110,9 @@ def _train(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) ->
     from detrdistill.engine.session import Paths, Registered  # noqa: PLC0415
 
     registered = Registered(spec.registered.classes, spec.registered.images)
-    paths = Paths(spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student, registered)
+    paths = Paths(
+        spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student, spec.dataset_options, registered
+    )
     run(spec.config, paths, reports.report, should_stop, reports.alive)
 
 

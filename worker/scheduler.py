@@ -15,19 +15,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.db import get_engine
-from api.jobs import repository, states
+from api.jobs import held, repository, states
 from api.jobs.states import Claim
 from api.settings import Settings, get_settings
 from api.storage import Storage
 from detrdistill.events import RunFailed, RunFinished
 from worker.app import announce
+from worker.housekeeping import clean_up
 from worker.journal import read_last
 from worker.reporter import DATABASE_DOWN, Reporter
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _BROKER_RETRY_SECONDS = 2.0
-_STALE_STAGING_SECONDS = 24 * 3600.0
 _HOUSEKEEPING_SECONDS = 3600.0
 _LEASE_EXPIRED = json.dumps(
     {"code": "worker_lost", "message": "The worker stopped answering; the job goes on from its last checkpoint."}
@@ -47,6 +47,7 @@ def main() -> None:
     swept_at = cleaned_at = float("-inf")
     while not stop.wait(_POLL_SECONDS):
         try:
+            held.settle_all(engine)
             dispatch_due(engine, settings)
             if time.monotonic() - swept_at > settings.sweep_seconds:
                 swept_at = time.monotonic()
@@ -56,7 +57,7 @@ def main() -> None:
             stop.wait(_BROKER_RETRY_SECONDS)
         if time.monotonic() - cleaned_at > _HOUSEKEEPING_SECONDS:
             cleaned_at = time.monotonic()
-            Storage(settings.storage_dir).remove_stale_staging(_STALE_STAGING_SECONDS)
+            clean_up(engine, settings)
 
 
 def dispatch_due(engine: Engine, settings: Settings) -> None:

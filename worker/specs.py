@@ -9,6 +9,7 @@ from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.jobs.models import Job
 from api.storage import Storage
+from detrdistill.coco import DatasetOptions
 from detrdistill.config import RUN_CONFIG
 from worker.protocol import RegisteredDataset, RunSpec
 
@@ -27,11 +28,12 @@ def build_spec(
     named = {"/teacher_id": job.teacher_id, "/student_id": job.student_id}
     named |= {f"/further_teacher_ids/{name}": identifier for name, identifier in further.items()}
     rows = {pointer: session.get_one(Checkpoint, identifier) for pointer, identifier in named.items() if identifier}
-    folders = {pointer: _folder_of(row.path, storage.folder("checkpoints", row.id)) for pointer, row in rows.items()}
+    folders = {pointer: folder_of(row.path, storage.folder("checkpoints", row.id)) for pointer, row in rows.items()}
     return RunSpec(
         config=RUN_CONFIG.validate_python(job.config),
         work=storage.folder("jobs", job_id),
-        dataset=_folder_of(dataset.path, storage.folder("datasets", dataset.id)),
+        dataset=folder_of(dataset.path, storage.folder("datasets", dataset.id)),
+        dataset_options=DatasetOptions.model_validate(dataset.options or {}),
         registered=RegisteredDataset(
             classes=tuple(dataset.classes),
             images={split: content["images"] for split, content in dataset.splits.items()},
@@ -39,13 +41,13 @@ def build_spec(
         teacher=folders.get("/teacher_id"),
         further_teachers={name: folders[f"/further_teacher_ids/{name}"] for name in further},
         student=folders.get("/student_id"),
-        digests={pointer: row.sha256 for pointer, row in rows.items()},
+        digests={pointer: row.sha256 or "" for pointer, row in rows.items()},
         journal=journal,
         sequence=sequence,
         silence_seconds=silence_seconds,
     )
 
 
-def _folder_of(path: str | None, stored: Path) -> Path:
+def folder_of(path: str | None, stored: Path) -> Path:
     """Where a data set or checkpoint lies: at the operator's path, or in the storage."""
     return stored if path is None else Path(path)

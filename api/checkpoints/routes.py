@@ -3,10 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Response, status
-from sqlalchemy import select
+from fastapi import APIRouter, Form, Request, Response, UploadFile, status
+from fastapi.concurrency import run_in_threadpool
 
-from api.checkpoints import service
+from api.checking.answers import settled, still_checking
+from api.checkpoints import listing, service
 from api.checkpoints.models import Checkpoint
 from api.checkpoints.schemas import CheckpointPage, CheckpointView
 from api.db import DbSession
@@ -18,8 +19,13 @@ from api.uploads import exactly_one
 router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(400, 403, 413, 422, 503, 507))
-def create_checkpoint(
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=still_checking(CheckpointView) | problems(400, 403, 413, 422, 503, 507),
+)
+async def create_checkpoint(
+    request: Request,
     name: NameField,
     files: FilesField,
     response: Response,
@@ -31,29 +37,36 @@ def create_checkpoint(
 
     Send the folder that `save_pretrained` writes for model and image processor, as one zip or file by file:
     `config.json`, `model.safetensors` and `preprocessor_config.json`. Or name a folder on the server, or a finished
-    job. Only headers are read here: that the architecture is supported, the weights are a whole detector and fit
-    the configuration. Pickled weights are refused, because opening one can run any code.
+    job. It is checked that the architecture is supported, the weights are a whole detector and fit the configuration.
+    Pickled weights are refused, because opening one can run any code.
 
     A folder without weights can be a black box, which teaches with boxes and scores alone: `model.onnx` with
     `config.json` and `preprocessor_config.json`, or `detections.json`.
+
+    A check that takes longer than some seconds goes on after the answer, which is 202 then: `state` is `checking`
+    until it is `ready`, or `refused` with the reason in `error`. Jobs may name the checkpoint meanwhile; they wait.
     """
     exactly_one(files=files, path=path, job_id=job_id)
-    if path is not None:
-        checkpoint = service.create_from_path(session, name, path)
-    elif job_id is not None:
-        checkpoint = service.create_from_job(session, get_storage(), name, job_id)
-    else:
-        checkpoint = service.create_from_files(session, get_storage(), name, files)
+    checkpoint = await run_in_threadpool(_create, session, name, files, path, job_id)
     response.headers["Location"] = f"/checkpoints/{checkpoint.id}"
-    return CheckpointView.model_validate(checkpoint)
+    response.status_code = await settled(request.app.state.live, session, get_storage(), checkpoint)
+    return CheckpointView.of(checkpoint)
+
+
+def _create(
+    session: DbSession, name: str, files: list[UploadFile], path: str | None, job_id: UUID | None
+) -> Checkpoint:
+    if path is not None:
+        return service.create_from_path(session, name, path)
+    if job_id is not None:
+        return service.create_from_job(session, get_storage(), name, job_id)
+    return service.create_from_files(session, get_storage(), name, files)
 
 
 @router.get("", responses=problems(422, 503))
 def list_checkpoints(session: DbSession, limit: Limit = 20, after: After = None) -> CheckpointPage:
-    """List checkpoints, newest first."""
-    query = select(Checkpoint) if after is None else select(Checkpoint).where(Checkpoint.id < after)
-    rows = session.scalars(query.order_by(Checkpoint.id.desc()).limit(limit + 1)).all()
-    return CheckpointPage(data=[CheckpointView.model_validate(row) for row in rows[:limit]], has_more=len(rows) > limit)
+    """List checkpoints, newest first; of each at most the first 100 class names."""
+    return listing.page(session, after, limit)
 
 
 @router.get("/{checkpoint_id}", responses=problems(404, 422, 503))
@@ -62,4 +75,4 @@ def get_checkpoint(checkpoint_id: UUID, session: DbSession) -> CheckpointView:
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:
         raise NotFound(f"There is no checkpoint {checkpoint_id}.")
-    return CheckpointView.model_validate(checkpoint)
+    return CheckpointView.of(checkpoint)

@@ -1,55 +1,51 @@
-"""Take a checkpoint: read its headers, check that it is a detector or black box we can load, then keep it."""
+"""Take a checkpoint: keep its files, and have it checked that it is a detector or black box we can load."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from fastapi import UploadFile
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from api.checking.answers import store
 from api.checkpoints.models import Checkpoint
-from api.errors import ApiError, from_core
+from api.errors import ApiError
 from api.jobs import repository as jobs
 from api.jobs.files import OpenedFolder
 from api.jobs.states import JobState
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
-from detrdistill.black_boxes import BlackBox, inspect_black_box, kind_of
-from detrdistill.checkpoints import PICKLES, WEIGHTS, CheckpointCard, inspect_checkpoint
+from detrdistill.checkpoints import PICKLES
 from detrdistill.coco import find_root
-from detrdistill.errors import CheckpointError
 
 _SUFFIXES = (".safetensors", ".onnx", ".json", ".txt", ".md", "license", *PICKLES)
 """Pickles are let through to be refused with a better reason than their name; they are never opened."""
 
 
 def create_from_files(session: Session, storage: Storage, name: str, files: Sequence[UploadFile]) -> Checkpoint:
-    """Keep an uploaded checkpoint.
+    """Keep an uploaded checkpoint; a checker will look at it.
 
     Raises:
-        ApiError: it is not a detector we can load, or not safe; nothing was kept.
+        ApiError: the files cannot be taken; nothing was kept.
     """
     with storage.staging() as folder:
-        receive(files, folder, suffixes=_SUFFIXES)
+        skipped = receive(files, folder, suffixes=_SUFFIXES)
         root = find_root(folder)
-        checkpoint = _describe(name, root, "/files")
-        return _keep(session, storage, root, checkpoint)
+        return _keep(session, storage, root, _described(name, root, skipped.warnings))
 
 
 def create_from_path(session: Session, name: str, path: str) -> Checkpoint:
-    """Register a checkpoint where it lies, below the operator's folder.
+    """Register a checkpoint where it lies, below the operator's folder; a checker will look at it.
 
     Raises:
-        ApiError: there is none, or it is not a detector we can load.
+        ApiError: there is no such folder.
     """
     folder = operator_folder(path)
-    checkpoint = _describe(name, folder, "/path")
+    checkpoint = _described(name, folder)
     checkpoint.path = str(folder)
-    return _store(session, checkpoint)
+    store(session, checkpoint)
+    return checkpoint
 
 
 def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID) -> Checkpoint:
@@ -73,58 +69,22 @@ def create_from_job(session: Session, storage: Storage, name: str, job_id: UUID)
         for file in found:
             with (folder / file.name.removeprefix("student/")).open("wb") as copy:
                 copy.writelines(file.read(0, file.size))
-        checkpoint = _describe(name, folder, "/job_id")
+        checkpoint = _described(name, folder)
         checkpoint.job_id = job_id
         return _keep(session, storage, folder, checkpoint)
 
 
-def _describe(name: str, folder: Path, pointer: str) -> Checkpoint:
-    kind = kind_of(folder)
-    try:
-        card = inspect_checkpoint(folder) if kind is None else inspect_black_box(folder, kind)
-    except CheckpointError as error:
-        raise from_core(error, pointer) from error
-    height, width = card.image_size or (None, None)
-    with (folder / (WEIGHTS if kind is None else BLACK_BOX_FILES[kind])).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Checkpoint(
-        name=name,
-        classes=list(card.classes),
-        image_height=height,
-        image_width=width,
-        size=folder_size(folder),
-        sha256=digest,
-        **_facts(card),
-    )
-
-
-def _facts(card: CheckpointCard | BlackBox) -> dict[str, Any]:
-    """What only a detector has, or only a black box."""
-    if isinstance(card, BlackBox):
-        return {"kind": card.kind, "scores": card.scores}
-    return {
-        "kind": "detector",
-        "family": card.family,
-        "parameters": card.parameters,
-        "queries": card.queries,
-        "two_stage": card.two_stage,
-        "decoder_layers": card.decoder_layers,
-        "width": card.width,
-    }
+def _described(name: str, folder: Path, warnings: Sequence[str] = ()) -> Checkpoint:
+    """What is known before the check."""
+    return Checkpoint(name=name, classes=[], warnings=list(warnings), size=folder_size(folder))
 
 
 def _keep(session: Session, storage: Storage, folder: Path, checkpoint: Checkpoint) -> Checkpoint:
     checkpoint.id = uuid7()
     storage.publish(folder, "checkpoints", checkpoint.id)
     try:
-        return _store(session, checkpoint)
+        store(session, checkpoint)
     except BaseException:
         storage.remove("checkpoints", checkpoint.id)
         raise
-
-
-def _store(session: Session, checkpoint: Checkpoint) -> Checkpoint:
-    session.add(checkpoint)
-    session.commit()
-    session.refresh(checkpoint)
     return checkpoint

@@ -1,11 +1,13 @@
 """`/datasets`: upload, list, look."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
-from sqlalchemy import select
+from fastapi import APIRouter, Form, Request, Response, UploadFile, status
+from fastapi.concurrency import run_in_threadpool
 
-from api.datasets import service
+from api.checking.answers import settled, still_checking
+from api.datasets import listing, service
 from api.datasets.models import Dataset
 from api.datasets.schemas import DatasetPage, DatasetView
 from api.db import DbSession
@@ -13,17 +15,27 @@ from api.errors import NotFound, problems
 from api.forms import After, FilesField, Limit, NameField, PathField
 from api.storage import get_storage
 from api.uploads import exactly_one
+from detrdistill.coco import DatasetOptions
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(400, 403, 413, 422, 503, 507))
-def create_dataset(
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=still_checking(DatasetView) | problems(400, 403, 413, 422, 503, 507),
+)
+async def create_dataset(
+    request: Request,
     name: NameField,
     files: FilesField,
     response: Response,
     session: DbSession,
     path: PathField = None,
+    val_fraction: Annotated[
+        float | None, Form(gt=0, lt=1, description="share of images to validate on, for data that is not split yet")
+    ] = None,
+    seed: Annotated[int, Form(ge=0, lt=2**31, description="of the split that `val_fraction` asks for")] = 0,
 ) -> DatasetView:
     """Add a data set in COCO format.
 
@@ -31,22 +43,30 @@ def create_dataset(
     on the server. Everything a training would stumble over is checked now: files that are missing or unreadable,
     ids that do not match, malformed boxes, a split without any box. Boxes that reach outside their image are clipped
     for training and reported as a warning.
+
+    A check that takes longer than some seconds goes on after the answer, which is 202 then: `state` is `checking`
+    until it is `ready`, or `refused` with the reason in `error`. Jobs may name the data set meanwhile; they wait.
     """
     exactly_one(files=files, path=path)
-    if path is not None:
-        dataset = service.create_from_path(session, name, path)
-    else:
-        dataset = service.create_from_files(session, get_storage(), name, files)
+    options = DatasetOptions(val_fraction=val_fraction, seed=seed)
+    dataset = await run_in_threadpool(_create, session, name, files, path, options)
     response.headers["Location"] = f"/datasets/{dataset.id}"
-    return DatasetView.model_validate(dataset)
+    response.status_code = await settled(request.app.state.live, session, get_storage(), dataset)
+    return DatasetView.of(dataset)
+
+
+def _create(
+    session: DbSession, name: str, files: list[UploadFile], path: str | None, options: DatasetOptions
+) -> Dataset:
+    if path is not None:
+        return service.create_from_path(session, name, path, options)
+    return service.create_from_files(session, get_storage(), name, files, options)
 
 
 @router.get("", responses=problems(422, 503))
 def list_datasets(session: DbSession, limit: Limit = 20, after: After = None) -> DatasetPage:
-    """List data sets, newest first."""
-    query = select(Dataset) if after is None else select(Dataset).where(Dataset.id < after)
-    rows = session.scalars(query.order_by(Dataset.id.desc()).limit(limit + 1)).all()
-    return DatasetPage(data=[DatasetView.model_validate(row) for row in rows[:limit]], has_more=len(rows) > limit)
+    """List data sets, newest first; of each at most the first 100 class names."""
+    return listing.page(session, after, limit)
 
 
 @router.get("/{dataset_id}", responses=problems(404, 422, 503))
@@ -55,4 +75,4 @@ def get_dataset(dataset_id: UUID, session: DbSession) -> DatasetView:
     dataset = session.get(Dataset, dataset_id)
     if dataset is None:
         raise NotFound(f"There is no data set {dataset_id}.")
-    return DatasetView.model_validate(dataset)
+    return DatasetView.of(dataset)

@@ -1,9 +1,15 @@
 """What the data set routes give."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from api.checking.models import ResourceState
+from api.checking.schemas import ResourceError
+from api.datasets.models import Dataset
+from detrdistill.coco import DatasetOptions
 
 
 class SplitView(BaseModel):
@@ -11,20 +17,31 @@ class SplitView(BaseModel):
 
     images: int
     boxes: int = Field(description="boxes to train on; crowd regions are not counted")
+    boxes_per_class: dict[str, int] | None = Field(
+        default=None, description="null in lists, and for data sets of an earlier version"
+    )
 
 
 class DatasetView(BaseModel):
     """A data set."""
 
-    model_config = ConfigDict(from_attributes=True)
-
     id: UUID
     name: str
-    classes: list[str] = Field(description="names in the order of their COCO ids")
+    state: ResourceState = Field(description="what follows is empty until it is `ready`")
+    error: ResourceError | None = Field(description="why it was refused")
+    classes: list[str] = Field(description="names in the order of their COCO ids; in lists the first 100")
+    class_count: int
     splits: dict[str, SplitView]
     warnings: list[str] = Field(description="what was repaired or left out")
+    options: DatasetOptions | None = Field(description="null for data sets of an earlier version")
     size: int = Field(description="bytes")
     created_at: datetime
+
+    @classmethod
+    def of(cls, row: Dataset, **instead: Any) -> "DatasetView":
+        """The view of a row, some of its fields replaced."""
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"class_count", *instead}}
+        return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | instead)
 
 
 class DatasetPage(BaseModel):

@@ -1,4 +1,4 @@
-"""Take a data set: check everything a training would stumble over, then keep it."""
+"""Take a data set: keep its files, and have everything checked that a training would stumble over."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,66 +7,57 @@ from fastapi import UploadFile
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
+from api.checking.answers import store
 from api.datasets.models import Dataset
-from api.errors import from_core
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.coco import find_root, read_splits
-from detrdistill.errors import DatasetError
+from detrdistill.coco import IMAGE_SUFFIXES, DatasetOptions
 
-_SUFFIXES = (".json", ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".txt", ".md", ".csv", ".yaml", ".yml")
-"""Images, annotations, and the notes that people keep beside them."""
+_SUFFIXES = (".json", *IMAGE_SUFFIXES)
+"""Annotations and images."""
 
 
-def create_from_files(session: Session, storage: Storage, name: str, files: Sequence[UploadFile]) -> Dataset:
-    """Keep an uploaded data set.
+def create_from_files(
+    session: Session, storage: Storage, name: str, files: Sequence[UploadFile], options: DatasetOptions
+) -> Dataset:
+    """Keep an uploaded data set; a checker will look at it.
 
     Raises:
-        ApiError: the files are not a COCO data set; nothing was kept.
+        ApiError: the files cannot be taken; nothing was kept.
     """
     with storage.staging() as folder:
-        receive(files, folder, suffixes=_SUFFIXES)
-        dataset = _describe(name, folder, "/files")
+        skipped = receive(files, folder, suffixes=_SUFFIXES)
+        dataset = _described(name, folder, options, skipped.warnings)
         dataset.id = uuid7()
         storage.publish(folder, "datasets", dataset.id)
     try:
-        return _store(session, dataset)
+        store(session, dataset)
     except BaseException:
         storage.remove("datasets", dataset.id)
         raise
+    return dataset
 
 
-def create_from_path(session: Session, name: str, path: str) -> Dataset:
-    """Register a data set where it lies, below the operator's folder.
+def create_from_path(session: Session, name: str, path: str, options: DatasetOptions) -> Dataset:
+    """Register a data set where it lies, below the operator's folder; a checker will look at it.
 
     Raises:
-        ApiError: there is none, or it is not a COCO data set.
+        ApiError: there is no such folder.
     """
     folder = operator_folder(path)
-    dataset = _describe(name, folder, "/path")
+    dataset = _described(name, folder, options)
     dataset.path = str(folder)
-    return _store(session, dataset)
+    store(session, dataset)
+    return dataset
 
 
-def _describe(name: str, folder: Path, pointer: str) -> Dataset:
-    try:
-        sets = read_splits(find_root(folder), check_files=True)
-    except DatasetError as error:
-        raise from_core(error, pointer) from error
+def _described(name: str, folder: Path, options: DatasetOptions, warnings: Sequence[str] = ()) -> Dataset:
+    """What is known before the check."""
     return Dataset(
         name=name,
-        classes=list(sets["train"].classes),
-        splits={
-            split: {"images": len(content.images), "boxes": sum(len(image.labels) for image in content.images)}
-            for split, content in sets.items()
-        },
-        warnings=[warning for content in sets.values() for warning in content.warnings],
+        classes=[],
+        splits={},
+        warnings=list(warnings),
+        options=options.model_dump(),
         size=folder_size(folder),
     )
-
-
-def _store(session: Session, dataset: Dataset) -> Dataset:
-    session.add(dataset)
-    session.commit()
-    session.refresh(dataset)
-    return dataset

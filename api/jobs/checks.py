@@ -1,17 +1,18 @@
 """Whether the parts of a job fit together: all that is known without a GPU, from the rows of its resources alone."""
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Collection, Mapping
+from typing import Any, cast
 
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.errors import ApiError, from_core
 from detrdistill.black_boxes import BlackBox, Kind
 from detrdistill.catalog import FamilyName, Scores, check_queries
-from detrdistill.checkpoints import class_map
+from detrdistill.checkpoints import CoverageFacts, check_coverage
+from detrdistill.class_names import match_classes
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
 from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
 
 
 def check_job(
@@ -31,9 +32,44 @@ def check_job(
     Raises:
         ApiError: with the pointer into the request.
     """
+    check_parts(config, teachers, has_student=student is not None)
     _check_student(config, student)
+    _check_coverage(config, teachers, student)
     _check_teachers(config, teachers, dataset)
     _check_families(config, teachers, student)
+
+
+def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], *, has_student: bool) -> None:
+    """Refuse a job that names too few or too many checkpoints; what they are need not be known yet.
+
+    Args:
+        config: what to do.
+        teachers: names of the teachers that have a checkpoint; the first has none.
+        has_student: there is a checkpoint that the student starts from.
+
+    Raises:
+        ApiError: with the pointer into the request.
+    """
+    if (config.student is None) != has_student:
+        raise ApiError(
+            "A job needs either an architecture or a checkpoint for its student, not both.",
+            pointer="/student_id" if has_student else "/config/student",
+            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
+            "or student_id to a checkpoint.",
+            code="student_ambiguous",
+        )
+    guides = config.guides if isinstance(config, DistillConfig) else {}
+    for name in teachers:
+        if name not in guides:
+            raise ApiError(
+                f"The configuration has no further teacher {name!r}." if guides else "A train job has no teacher.",
+                pointer=teacher_pointer(name),
+                hint="Name it in config.further_teachers, or leave it out."
+                if guides
+                else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
+            )
+    for name, guide in guides.items():
+        _check_source(guide, teacher_pointer(name), has_checkpoint=name in teachers)
 
 
 def teacher_pointer(name: str) -> str:
@@ -42,14 +78,6 @@ def teacher_pointer(name: str) -> str:
 
 
 def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | None) -> None:
-    if (config.student is None) == (student is None):
-        raise ApiError(
-            "A job needs either an architecture or a checkpoint for its student, not both.",
-            pointer="/config/student" if student is None else "/student_id",
-            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
-            "or student_id to a checkpoint.",
-            code="student_ambiguous",
-        )
     if student is not None:
         if student.family is None or student.queries is None:
             raise ApiError(
@@ -64,39 +92,64 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
             raise from_core(error, "/config/data/image_size") from error
 
 
+def _check_coverage(
+    config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], student: Checkpoint | None
+) -> None:
+    """Refuse checkpoints that leave too much of their detector at random values; older rows do not know it."""
+    named = [(student, "/student_id"), *((teacher, teacher_pointer(name)) for name, teacher in teachers.items())]
+    for checkpoint, pointer in named:
+        if checkpoint is None or checkpoint.coverage is None:
+            continue
+        try:
+            coverage = CoverageFacts.model_validate(checkpoint.coverage)
+            check_coverage(coverage, allow_partial=config.allow_partial, pointer=pointer)
+        except CheckpointError as error:
+            raise from_core(error, pointer) from error
+
+
 def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], dataset: Dataset) -> None:
-    """Every teacher of the configuration has its checkpoint, and none is left over; the first has no name."""
-    guides = config.guides if isinstance(config, DistillConfig) else {}
-    for name in teachers:
-        if name not in guides:
-            raise ApiError(
-                f"The configuration has no further teacher {name!r}." if guides else "A train job has no teacher.",
-                pointer=teacher_pointer(name),
-                hint="Name it in config.further_teachers, or leave it out."
-                if guides
-                else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
-            )
-    for name, guide in guides.items():
-        _check_teacher(guide, teachers.get(name), dataset, teacher_pointer(name))
+    """The classes of every teacher fit the data set; the first has no name."""
+    for name, guide in config.guides.items() if isinstance(config, DistillConfig) else ():
+        if name in teachers:
+            _check_teacher(guide, teachers[name], dataset, teacher_pointer(name), DistillConfig.pointer(name))
 
 
-def _check_teacher(guide: Guide, teacher: Checkpoint | None, dataset: Dataset, pointer: str) -> None:
-    if guide.teacher.source == "ema":
-        if teacher is not None:
-            raise ApiError(
-                "The moving average of the student teaches; there is no place for a checkpoint.",
-                pointer=pointer,
-                hint=f'Leave {pointer} out, or set the source of this teacher to "checkpoint".',
-            )
-        return
-    if teacher is None:
+def _check_source(guide: Guide, pointer: str, *, has_checkpoint: bool) -> None:
+    if guide.teacher.source == "ema" and has_checkpoint:
+        raise ApiError(
+            "The moving average of the student teaches; there is no place for a checkpoint.",
+            pointer=pointer,
+            hint=f'Leave {pointer} out, or set the source of this teacher to "checkpoint".',
+        )
+    if guide.teacher.source == "checkpoint" and not has_checkpoint:
         raise ApiError("A distill job needs a teacher.", pointer=pointer, hint="Upload one with POST /checkpoints.")
-    if teacher.kind == "detections":
-        return  # they have the ids of a data set; the training process reads them against this one
+
+
+def _check_teacher(guide: Guide, teacher: Checkpoint, dataset: Dataset, pointer: str, declared: str) -> None:
+    """A checkpoint, named at `pointer`, knows the classes; its teacher is declared at `declared`."""
     try:
-        class_map(tuple(teacher.classes), tuple(dataset.classes))
-    except CheckpointError as error:
-        raise from_core(error, pointer) from error
+        if teacher.kind == "detections":  # they have the ids of a data set, which the training process checks
+            refuse_class_map(guide.teacher, declared)
+            return
+        match_classes(
+            tuple(teacher.classes),
+            tuple(dataset.classes),
+            given=guide.teacher.class_map,
+            without_boxes=_without_boxes(dataset),
+            pointer=pointer,
+            map_pointer=f"{declared}/teacher/class_map",
+        )
+    except (CheckpointError, ConfigError) as error:
+        raise from_core(error, error.pointer) from error
+
+
+def _without_boxes(dataset: Dataset) -> frozenset[str]:
+    """Classes that no split has a box of; none where the boxes of each class were not counted."""
+    splits: list[dict[str, Any]] = list(dataset.splits.values())
+    counts: list[dict[str, int]] = [split["boxes_per_class"] for split in splits if "boxes_per_class" in split]
+    if not counts:
+        return frozenset()
+    return frozenset(name for name in dataset.classes if not any(count.get(name) for count in counts))
 
 
 def _check_families(
@@ -125,4 +178,4 @@ def _identity(checkpoint: Checkpoint) -> FamilyName | BlackBox:
 
 
 def _family(checkpoint: Checkpoint) -> FamilyName:
-    return cast("FamilyName", checkpoint.family)  # the column is filled by `inspect_checkpoint` alone
+    return cast("FamilyName", checkpoint.family)  # the column is filled by `check_checkpoint` alone

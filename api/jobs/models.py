@@ -22,6 +22,7 @@ class Job(HasId, Base):
     __table_args__ = (
         CheckConstraint(f"state in ({', '.join(repr(state.value) for state in JobState)})", name="state"),
         Index("ix_jobs_due", "next_dispatch_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_held", "id", postgresql_where=text("state = 'queued' and waiting_for <> '[]'")),
         Index("ix_jobs_lease", "lease_until", postgresql_where=text("state = 'running'")),
     )
 
@@ -38,6 +39,8 @@ class Job(HasId, Base):
     request_hash: Mapped[str | None]
 
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
+    waiting_for: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """Pointers to what is still being checked; a queued job is held, and not announced, while there are any."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     attempt: Mapped[int] = mapped_column(default=0)
     attempts_without_progress: Mapped[int] = mapped_column(server_default="0")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
@@ -31,6 +31,10 @@ class JobCreate(BaseModel):
         default=None,
         description="checkpoint the student starts from; give this or `config.student`, not both",
     )
+    allow_partial: bool = Field(
+        default=False,
+        description="take checkpoints that leave a part of their detector at random values; as `config.allow_partial`",
+    )
     max_runtime_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -40,6 +44,12 @@ class JobCreate(BaseModel):
         "keeping its best weights and a checkpoint. null: no limit",
     )
     config: RunConfig = Field(description="what to do; `kind` chooses between training and distillation")
+
+    @model_validator(mode="after")
+    def _permission(self) -> "JobCreate":
+        if self.allow_partial:
+            self.config = self.config.model_copy(update={"allow_partial": True})
+        return self
 
 
 class JobRetry(BaseModel):
@@ -70,6 +80,9 @@ class JobView(BaseModel):
     name: str
     kind: Literal["train", "distill"]
     state: JobState
+    waiting_for: list[str] = Field(
+        description="pointers to the data set and checkpoints that are still being checked; the job is held meanwhile"
+    )
     cancel_requested: bool = Field(description="a running job that was asked to stop")
     stage: Stage | None = Field(description="what a running job is doing")
     progress: float = Field(description="share of all training steps done, in [0, 1]")

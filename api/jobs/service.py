@@ -3,15 +3,12 @@
 import hashlib
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import null, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.checkpoints.models import Checkpoint
-from api.datasets.models import Dataset
 from api.errors import ApiError, Conflict, NotFound
-from api.jobs import repository, states
-from api.jobs.checks import check_job, teacher_pointer
+from api.jobs import held, repository, states
 from api.jobs.models import Job
 from api.jobs.schemas import JobCreate, JobRetry
 from api.jobs.states import JobState
@@ -20,22 +17,16 @@ from api.jobs.states import JobState
 def submit(session: Session, request: JobCreate, idempotency_key: str | None) -> Job:
     """Check a request and store it as a queued job. The row is the job: a scheduler announces it to the workers.
 
+    A job that names something that is still being checked is held until that is known.
+
     Raises:
         ApiError: something does not exist or does not fit together.
     """
     request_hash = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
     if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
         return earlier
-    dataset = session.get(Dataset, request.dataset_id)
-    if dataset is None:
-        raise ApiError(f"There is no data set {request.dataset_id}.", pointer="/dataset_id", code="not_found")
-    teachers = {
-        name: checkpoint
-        for name, checkpoint_id in [("", request.teacher_id), *request.further_teacher_ids.items()]
-        if (checkpoint := _checkpoint(session, checkpoint_id, teacher_pointer(name)))
-    }
-    student = _checkpoint(session, request.student_id, "/student_id")
-    check_job(request.config, dataset, teachers, student)
+    ids = held.ids_of(request.dataset_id, request.teacher_id, request.further_teacher_ids, request.student_id)
+    waiting_for = held.find_parts(session, ids).check(request.config)
     job = Job(
         name=request.name,
         kind=request.config.kind,
@@ -47,7 +38,10 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         max_runtime_seconds=request.max_runtime_seconds,
         idempotency_key=idempotency_key,
         request_hash=request_hash,
+        waiting_for=waiting_for,
     )
+    if waiting_for:
+        job.next_dispatch_at = null()
     session.add(job)
     try:
         session.flush()
@@ -55,8 +49,10 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         session.rollback()
         if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
             return earlier
+        held.find_parts(session, ids)  # what was refused meanwhile may be gone
         raise
-    repository.add_events(session, job.id, [("state", {"state": JobState.QUEUED})])
+    details = {"waiting_for": waiting_for} if waiting_for else {}
+    repository.add_events(session, job.id, [("state", {"state": JobState.QUEUED} | details)])
     session.commit()
     return job
 
@@ -110,12 +106,3 @@ def _earlier(session: Session, key: str, request_hash: str) -> Job | None:
             code="idempotency_mismatch",
         )
     return job
-
-
-def _checkpoint(session: Session, checkpoint_id: UUID | None, pointer: str) -> Checkpoint | None:
-    if checkpoint_id is None:
-        return None
-    checkpoint = session.get(Checkpoint, checkpoint_id)
-    if checkpoint is None:
-        raise ApiError(f"There is no checkpoint {checkpoint_id}.", pointer=pointer, code="not_found")
-    return checkpoint

@@ -3,11 +3,13 @@
     queued -> running -> succeeded | failed | cancelled
     running -> queued      the worker was lost, drained, or its training process was killed
     queued -> cancelled
+    queued -> failed       what a held job waits for was refused, or does not fit it
     failed | cancelled -> queued      somebody asked to retry it
 
 A job is given up after `max_attempts` attempts in a row that left nothing behind: no newer checkpoint, no finished
 stage. However often it is interrupted, a job that gets on goes on.
 
+A queued job is held, and neither announced nor claimed, while `waiting_for` names something that is being checked.
 A worker owns a job as long as its `fence` is the row's; all times are the database's.
 """
 
@@ -61,7 +63,7 @@ def claim(session: Session, job_id: UUID, worker: str, lease_seconds: float) -> 
                 claimed_at = clock_timestamp(),
                 lease_until = clock_timestamp() + make_interval(secs => :lease), next_dispatch_at = null,
                 dispatches = 0, started_at = coalesce(started_at, clock_timestamp()), eta_seconds = null, error = null
-            where id = :job and state = 'queued' and not cancel_requested
+            where id = :job and state = 'queued' and not cancel_requested and waiting_for = '[]'
             returning fence, attempt, journal_sequence, max_runtime_seconds - ran_seconds as seconds_left, begin_anew
             """
         ),
@@ -204,7 +206,7 @@ def request_cancel(session: Session, job_id: UUID) -> JobState | None:
     row = session.execute(
         text(
             """
-            update jobs set cancel_requested = true,
+            update jobs set cancel_requested = true, waiting_for = '[]',
                 finished_at = case when state = 'queued' then clock_timestamp() end,
                 state = case when state = 'queued' then 'cancelled' else state end
             where id = :job and state in ('queued', 'running') and not cancel_requested
@@ -315,6 +317,38 @@ def dispatch_failed(session: Session, job_id: UUID, after_seconds: float) -> Non
         ),
         {"job": job_id, "after": after_seconds},
     )
+
+
+def hold(session: Session, job_id: UUID, waiting_for: str) -> bool:
+    """Change what a held job waits for (a JSON list); an empty list has it announced. False if it is not held."""
+    row = session.execute(
+        text(
+            """
+            update jobs set waiting_for = cast(:waiting_for as jsonb),
+                next_dispatch_at = case when cast(:waiting_for as jsonb) = '[]' then clock_timestamp() end
+            where id = :job and state = 'queued' and waiting_for <> '[]'
+            returning id
+            """
+        ),
+        {"job": job_id, "waiting_for": waiting_for},
+    ).one_or_none()
+    return row is not None
+
+
+def fail_held(session: Session, job_id: UUID, error: str) -> bool:
+    """End a held job that cannot be run; `error` is JSON. False if it is not held."""
+    row = session.execute(
+        text(
+            """
+            update jobs set state = 'failed', error = cast(:error as jsonb), waiting_for = '[]',
+                finished_at = clock_timestamp()
+            where id = :job and state = 'queued' and waiting_for <> '[]'
+            returning id
+            """
+        ),
+        {"job": job_id, "error": error},
+    ).one_or_none()
+    return row is not None
 
 
 def _key(owned: Claim) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""`GET /jobs/{id}/events`: what happens to a job, as server-sent events."""
+"""`GET /jobs/{id}/events` and `GET /events`: what happens to one job or to several, as server-sent events.
+
+A browser gives one origin six connections over HTTP/1.1, and a stream keeps one for itself. Whoever follows several
+jobs at once does so with one stream: the id of an event is then where the reader stands in each job.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -13,65 +17,120 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from api.db import get_engine
-from api.errors import NotFound, problems
+from api.errors import ApiError, NotFound, problems
 from api.jobs import repository
 from api.jobs.models import JobEvent
 from api.jobs.states import JobState
 from api.live import POLL_SECONDS, Live
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(tags=["jobs"])
 _DATA: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 _PING_SECONDS = 15.0
 _RETRY_MILLISECONDS = 3000
 _BATCH = 500
+_MOST_JOBS = 50
 
 _DESCRIPTION = """Follow a job live (text/event-stream).
 
-Each event has an id, a name and a JSON object. Names: `state`, `stage`, `weights_loaded`, `step`, `evaluated`,
-`checkpoint`, `finished`, `failed`, `requeued`, `artifacts`. All events after `Last-Event-ID` (or `after`) are sent
-first, then each new one as it happens; after the last event of a finished job the stream ends, and asking again
-answers 204."""
+Each event has an id, a name and a JSON object with the time (`at`) and the job (`job_id`). Names: `state`, `stage`,
+`weights_loaded`, `step`, `evaluated`, `checkpoint`, `finished`, `failed`, `requeued`, `artifacts`. All events after
+`Last-Event-ID` (or `after`) are sent first, then each new one as it happens; after the last event of a finished job the
+stream ends, and asking again answers 204."""
+
+_DESCRIPTION_OF_SEVERAL = """Follow several jobs live with one connection (text/event-stream).
+
+The events are those of `GET /jobs/{id}/events`. The id of an event holds the newest id so far of each job, in the order
+of `job`, joined by commas; sent back as `Last-Event-ID` it goes on where the stream broke. The stream ends after the
+last event of the last job that had not ended, and asking again answers 204."""
+
+_RESPONSES = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    204: {"description": "no more events"},
+}
+
+EventId = Annotated[int, Query(ge=0, le=2**63 - 1)]
+LastEventId = Annotated[
+    str | None, Header(description="as `after`, joined by commas; browsers send it when they reconnect")
+]
 
 
 @router.get(
-    "/{job_id}/events",
+    "/jobs/{job_id}/events",
     response_class=StreamingResponse,
     description=_DESCRIPTION,
-    responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        204: {"description": "no more events"},
-    }
-    | problems(404, 422, 503),
+    responses=_RESPONSES | problems(404, 422, 503),
 )
 async def stream_events(
     job_id: UUID,
     request: Request,
     after: Annotated[int, Query(ge=0, le=2**63 - 1, description="send events with a greater id")] = 0,
-    last_event_id: Annotated[str | None, Header(description="as `after`; browsers send it when they reconnect")] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a job live."""
-    if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19:
-        after = int(last_event_id)
-    events, ended = await run_in_threadpool(_news, job_id, after)
+    return await _follow(request, {job_id: after}, last_event_id)
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    description=_DESCRIPTION_OF_SEVERAL,
+    responses=_RESPONSES | problems(404, 422, 503),
+)
+async def stream_jobs(
+    request: Request,
+    job: Annotated[list[UUID], Query(min_length=1, max_length=_MOST_JOBS, description="id of a job; once for each")],
+    after: Annotated[
+        list[EventId], Query(max_length=_MOST_JOBS, description="of each job, in the order of `job`: as above; or none")
+    ] = [],  # noqa: B006  the framework copies it
+    last_event_id: LastEventId = None,
+) -> Response:
+    """Follow several jobs live."""
+    if len(set(job)) < len(job):
+        raise ApiError("A job is named twice.", pointer="/job", hint="Name each job once.")
+    if len(after) not in (0, len(job)):
+        raise ApiError(
+            f"{len(job)} jobs, but {len(after)} ids of events.",
+            pointer="/after",
+            hint="Give one for each job, or none.",
+        )
+    return await _follow(request, dict(zip(job, after or [0] * len(job), strict=True)), last_event_id)
+
+
+async def _follow(request: Request, positions: dict[UUID, int], last_event_id: str | None) -> Response:
+    """The stream of these jobs, each from where the reader stands in it.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    if (known := _parsed(last_event_id, len(positions))) is not None:
+        positions = dict(zip(positions, known, strict=True))
+    events, ended = await run_in_threadpool(_news, positions)
     if ended and not events:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     live: Live = request.app.state.live
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(live, job_id, after), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_stream(live, positions), media_type="text/event-stream", headers=headers)
 
 
-async def _stream(live: Live, job_id: UUID, after: int) -> AsyncIterator[bytes]:
+def _parsed(last_event_id: str | None, jobs: int) -> list[int] | None:
+    """Where the reader stands in each job; None where the header does not say so."""
+    ids = (last_event_id or "").split(",")
+    fine = len(ids) == jobs and all(part.isascii() and part.isdigit() and len(part) < 19 for part in ids)
+    return [int(part) for part in ids] if fine else None
+
+
+async def _stream(live: Live, positions: dict[UUID, int]) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=_RETRY_MILLISECONDS)
     silent = 0.0
-    with live.watch(str(job_id)) as woken:
+    with live.watch(*map(str, positions)) as woken:
         while True:
             woken.clear()
-            events, ended = await run_in_threadpool(_news, job_id, after)
+            events, ended = await run_in_threadpool(_news, positions)
             for event in events:
-                after = event.id
-                data = _DATA.dump_json({**event.data, "at": event.created_at}).decode()
-                yield format_sse_event(data_str=data, event=event.kind, id=str(event.id))
-            if len(events) == _BATCH:
+                positions[event.job_id] = event.id
+                data = _DATA.dump_json({**event.data, "job_id": event.job_id, "at": event.created_at}).decode()
+                yield format_sse_event(data_str=data, event=event.kind, id=",".join(map(str, positions.values())))
+            if len(events) >= _BATCH:
                 continue
             if ended:
                 return
@@ -85,12 +144,15 @@ async def _stream(live: Live, job_id: UUID, after: int) -> AsyncIterator[bytes]:
                 continue
 
 
-def _news(job_id: UUID, after: int) -> tuple[Sequence[JobEvent], bool]:
-    """Events after an id, and whether the job has ended so that no more will come."""
+def _news(positions: Mapping[UUID, int]) -> tuple[list[JobEvent], bool]:
+    """Events of each job after an id, and whether all jobs have ended so that no more will come."""
+    news: list[JobEvent] = []
+    ended = True
     with Session(get_engine(), expire_on_commit=False) as session:
-        job = repository.find(session, job_id)
-        if job is None:
-            raise NotFound(f"There is no job {job_id}.")
-        ended = JobState(job.state).final  # read first: what is committed before it is in the events
-        events = repository.events_after(session, job_id, after, _BATCH)
-    return events, ended
+        for job_id, after in positions.items():
+            job = repository.find(session, job_id)
+            if job is None:
+                raise NotFound(f"There is no job {job_id}.")
+            ended &= JobState(job.state).final  # read first: what is committed before it is in the events
+            news += repository.events_after(session, job_id, after, _BATCH)
+    return news, ended

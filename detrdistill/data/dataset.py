@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image, KeyPoints
 
 from detrdistill.boxes import to_cxcywh
-from detrdistill.coco import IMAGE_FORMATS, CocoSet, ImageRecord
+from detrdistill.coco import CocoSet, Id, ImageRecord, load_image
 from detrdistill.data.detections import RecordedDetections, whole_picture
 from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
 from detrdistill.outputs import Targets
@@ -45,10 +44,11 @@ class Batch:
     """One tensor per input, in the order they were asked for: uint8 pictures `[B, 3, H, W]`, or recorded detections
     `[B, R, 6]`."""
     targets: tuple[Targets, ...]
-    image_ids: tuple[int, ...]
+    image_ids: tuple[Id, ...]
+    """As the annotation file writes them."""
 
 
-class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
+class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, Id]]):
     """Pictures of a split, augmented and resized for one or more detectors.
 
     An index is a pair (seed, position): the seed fixes all random choices for that picture.
@@ -62,7 +62,7 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, int]]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[tuple[Tensor, ...], Targets, int]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[tuple[Tensor, ...], Targets, Id]:
         seed, position = index
         record = self.images[position]
         image = read_image(record)
@@ -100,9 +100,8 @@ def _drawing_from(seed: int) -> Iterator[None]:
 
 
 def read_image(record: ImageRecord) -> Image:
-    """Decode a picture to uint8 RGB `[3, H, W]`."""
-    with PIL.Image.open(record.path, formats=IMAGE_FORMATS) as picture:
-        return F.to_image(picture.convert("RGB"))
+    """Decode an image to uint8 RGB `[3, H, W]`, see `detrdistill.coco.images`."""
+    return F.to_image(load_image(record))
 
 
 class EpochSampler:
@@ -173,6 +172,6 @@ def _loader(dataset: DetectionDataset, batches: object, workers: int) -> DataLoa
     return loader
 
 
-def _collate(samples: Sequence[tuple[tuple[Tensor, ...], Targets, int]]) -> Batch:
+def _collate(samples: Sequence[tuple[tuple[Tensor, ...], Targets, Id]]) -> Batch:
     images, targets, image_ids = zip(*samples, strict=True)
     return Batch(tuple(torch.stack(views) for views in zip(*images, strict=True)), targets, image_ids)

@@ -1,9 +1,12 @@
-"""Batch norms that learn, where the library has frozen ones.
+"""Batch norms that learn, where the library has frozen ones; and batch norms that count a batch once.
 
 DETR, Conditional DETR, DAB-DETR, Deformable DETR and their relatives replace the batch norms of their backbone by
 constants. That is right for a pre-trained backbone; in a new detector the constants are one and zero, so that the
 trunk has no normalisation at all.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -22,3 +25,20 @@ def thaw_batch_norms(module: nn.Module) -> None:
                 for name_of_value, value in learning.state_dict(keep_vars=True).items():
                     value.data.copy_(values[name_of_value])
                 setattr(child, name, learning)
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Context in which batch norms normalise as ever, but leave their running statistics as they are."""
+    counting = [
+        child
+        for child in module.modules()
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.track_running_stats
+    ]
+    for child in counting:
+        child.track_running_stats = False
+    try:
+        yield
+    finally:
+        for child in counting:
+            child.track_running_stats = True

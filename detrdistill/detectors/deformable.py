@@ -26,6 +26,7 @@ class DeformableDetr(Detector):
     family = "deformable-detr"
     processor_class = "DeformableDetrImageProcessor"
     position_argument = "object_queries_position_embeddings"
+    modules_before_encoder = ("backbone", "input_proj")
 
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing):
         super().__init__(model, preprocessing)

@@ -14,6 +14,7 @@ class DeimV2(DFine):
     """DEIMv2: D-FINE behind other encoders."""
 
     family = "deimv2"
+    modules_before_encoder = ("conv_encoder",)
 
     def backbone_prefixes(self) -> tuple[str, ...]:
         """The backbone sits inside the convolutional encoder."""

@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
+from detrdistill.detectors.batch_norms import statistics_kept
 from detrdistill.detectors.groups import attention_within_groups, unflatten
 from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
 from detrdistill.preprocessing import Preprocessing
@@ -79,6 +80,8 @@ class Detector(nn.Module, ABC):
     """Decoder argument that masks self-attention among the model's own queries."""
     shares_pass: ClassVar[bool] = True
     """Several groups of queries can share a decoder pass; else each takes one of its own, with the same result."""
+    modules_before_encoder: ClassVar[tuple[str, ...]] = ("backbone",)
+    """Names below `model.model` of the modules that make the feature maps which enter the encoder."""
 
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing):
         super().__init__()
@@ -140,6 +143,7 @@ class Detector(nn.Module, ABC):
         *,
         beside: Sequence[Queries] = (),
         instead: Queries | None = None,
+        keep_maps: bool = False,
     ) -> DetectorOutput:
         """Run the detector.
 
@@ -148,6 +152,7 @@ class Detector(nn.Module, ABC):
             targets: ground truth; in training mode, families with denoising queries build them from it.
             beside: further groups of queries over the same memory; their predictions are `output.groups`.
             instead: queries that take the place of the detector's own.
+            keep_maps: keep what `second_pass` needs.
 
         Returns:
             Predictions of every decoder layer, features and queries.
@@ -158,6 +163,7 @@ class Detector(nn.Module, ABC):
         with ExitStack() as stack:
             stack.enter_context(self.scoring_every_layer())
             stack.enter_context(self._tapped(tap, shared, None if instead is None else self.completed(instead)))
+            before_encoder = stack.enter_context(self._recorded()) if keep_maps else {}
             raw = self.run_model(pixels_BCHW, targets)
         heads = self.heads(tap.decoding)
         end = _count(tap.own_call[self.content_argument])
@@ -182,6 +188,7 @@ class Detector(nn.Module, ABC):
             ),
             groups=tuple(groups),
             decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
+            before_encoder=before_encoder,
         )
         if len(shared) < len(beside):
             output = replace(output, groups=tuple(self.decode(output, queries) for queries in beside))
@@ -195,6 +202,20 @@ class Detector(nn.Module, ABC):
             decoding.output = self.decoder(**decoding.call)
         heads = self.heads(decoding)
         return replace(self._select(heads, slice(None)), queries=queries, memory=output.memory)
+
+    def second_pass(self, pixels_BCHW: Tensor, output: DetectorOutput, queries: Queries) -> DetectorOutput:
+        """Run encoder and decoder once more, with other queries, over the feature maps of an earlier forward pass.
+
+        What makes the maps does not run again: neither its dropout and drop path nor its batch norms. Those behind the
+        maps normalise with the batch's statistics, but do not count the batch twice.
+
+        Args:
+            pixels_BCHW: of the earlier pass.
+            output: of the earlier pass, made with `keep_maps`.
+            queries: that take the place of the detector's own.
+        """
+        with self._replayed(output.before_encoder), statistics_kept(self.model):
+            return self.forward(pixels_BCHW, instead=queries)
 
     def detections(self, output: DetectorOutput) -> tuple[Tensor, Tensor, Tensor]:
         """The detections the family's image processor would report; see `best_detections`."""
@@ -282,6 +303,47 @@ class Detector(nn.Module, ABC):
     # ---- machinery
 
     @contextmanager
+    def _recorded(self) -> Iterator[dict[str, list[Any]]]:
+        """Record what each module before the encoder gives, call by call."""
+        calls: dict[str, list[Any]] = {}
+        with ExitStack() as stack:
+            for name, module in self._before_encoder():
+                given = calls.setdefault(name, [])
+
+                def after(_: nn.Module, __: Any, output: Any, given: list[Any] = given) -> None:
+                    given.append(_own_list(output))
+
+                stack.callback(module.register_forward_hook(after).remove)
+            yield calls
+
+    @contextmanager
+    def _replayed(self, calls: Mapping[str, Sequence[Any]]) -> Iterator[None]:
+        """Put what the modules before the encoder gave in their place.
+
+        Raises:
+            ValueError: nothing was recorded.
+        """
+        modules = dict(self._before_encoder())
+        if calls.keys() != modules.keys():
+            raise ValueError("the earlier forward pass did not keep its feature maps")
+        with ExitStack() as stack:
+            for name, module in modules.items():
+                parent_name, _, own_name = name.rpartition(".")
+                parent = self.model.model.get_submodule(parent_name)
+                stack.callback(setattr, parent, own_name, module)
+                setattr(parent, own_name, _Replay(calls[name]))
+            yield
+
+    def _before_encoder(self) -> list[tuple[str, nn.Module]]:
+        """Names below `model.model` and modules; of a list of modules its members, which are called one by one."""
+        found: list[tuple[str, nn.Module]] = []
+        for name in self.modules_before_encoder:
+            module = self.model.model.get_submodule(name)
+            members = module.named_children() if isinstance(module, nn.ModuleList) else ()
+            found += [(f"{name}.{index}", member) for index, member in members] or [(name, module)]
+        return found
+
+    @contextmanager
     def _tapped(self, tap: _Tap, beside: Sequence[Queries], instead: Queries | None) -> Iterator[None]:
         with ExitStack() as stack:
 
@@ -364,6 +426,23 @@ class Detector(nn.Module, ABC):
             return None
         noised = self._select(heads, slice(count))
         return Denoising(*noised.supervised(), *self.denoising_pairs(raw), bins=noised.bins)
+
+
+class _Replay(nn.Module):
+    """Gives, call by call, what a module gave before."""
+
+    def __init__(self, outputs: Sequence[Any]):
+        super().__init__()
+        self._outputs = iter(outputs)
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        """The next of the outputs, whatever the input."""
+        return _own_list(next(self._outputs))
+
+
+def _own_list(output: Any) -> Any:
+    """The same output, but a list of its own: some encoders replace entries of the list they are given."""
+    return list(output) if isinstance(output, list) else output
 
 
 def _count(queries_BQX: Tensor) -> int:

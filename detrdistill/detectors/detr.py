@@ -33,6 +33,7 @@ class Detr(Detector):
     processor_class = "DetrImageProcessor"
     position_argument = "object_queries_position_embeddings"
     reference_argument = None
+    modules_before_encoder = ("backbone", "input_projection")
 
     @property
     def reference_size(self) -> int:

@@ -7,7 +7,7 @@ Foreign queries must not be cut, so their passes are made with a single group.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class LwDetr(Detector):
     family = "lw-detr"
     processor_class = "DeformableDetrImageProcessor"
     shares_pass = False
+    modules_before_encoder = ("backbone.backbone", "backbone.projector")
 
     @property
     def reference_size(self) -> int:
@@ -66,12 +67,11 @@ class LwDetr(Detector):
         *,
         beside: Sequence[Queries] = (),
         instead: Queries | None = None,
+        keep_maps: bool = False,
     ) -> DetectorOutput:
         """As the base class; queries that take the place of its own are a single group."""
-        if instead is None:
-            return super().forward(pixels_BCHW, targets, beside=beside)
-        with self._one_group():
-            return super().forward(pixels_BCHW, targets, beside=beside, instead=instead)
+        with nullcontext() if instead is None else self._one_group():
+            return super().forward(pixels_BCHW, targets, beside=beside, instead=instead, keep_maps=keep_maps)
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """As the base class, with a single group."""

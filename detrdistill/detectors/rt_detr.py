@@ -27,6 +27,7 @@ class RTDetr(Detector):
     family = "rt-detr"
     processor_class = "RTDetrImageProcessor"
     mask_argument = "encoder_attention_mask"  # the library's name for the self-attention mask
+    modules_before_encoder = ("backbone", "encoder_input_proj")
 
     @property
     def reference_size(self) -> int:

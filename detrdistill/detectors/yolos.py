@@ -46,15 +46,21 @@ class Yolos(Detector):
         *,
         beside: Sequence[Queries] = (),
         instead: Queries | None = None,
+        keep_maps: bool = False,
     ) -> DetectorOutput:
         """As the base class; each further group of queries is a pass of its own."""
-        del targets
+        del targets, keep_maps
         output = self._run(pixels_BCHW, instead)
         return replace(output, groups=tuple(self._run(pixels_BCHW, queries) for queries in beside))
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """Run the whole network with other queries over the pixels of an earlier pass; the memory is its own."""
         return self._run(output.decoder_call["pixel_values"], queries)
+
+    def second_pass(self, pixels_BCHW: Tensor, output: DetectorOutput, queries: Queries) -> DetectorOutput:
+        """Run the whole network with other queries: they enter where the pixels do."""
+        del output
+        return self._run(pixels_BCHW, queries)
 
     def run_model(self, pixels_BCHW: Tensor, targets: Sequence[Targets] | None) -> Any:
         """Call the model below its heads."""

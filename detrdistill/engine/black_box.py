@@ -1,9 +1,12 @@
 """Frozen teachers of which only boxes and scores are known: an ONNX model, or detections in a file."""
 
+import mmap
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import torch
 from torch import Tensor
@@ -14,10 +17,11 @@ from detrdistill.data.dataset import Source
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.errors import CheckpointError
 from detrdistill.methods.method import DetectorShape
-from detrdistill.outputs import DetectorOutput, Queries, best_detections
+from detrdistill.outputs import DetectorOutput, Queries, best_detections, of_classes
 from detrdistill.preprocessing import Preprocessing
 
 _INPUT, _OUTPUTS = "pixel_values", ("logits", "pred_boxes")
+_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _LEAST_SCORE = 1e-4
 """Scores of a file are clamped to this and to one minus this; so much have the classes that it does not name."""
 
@@ -69,91 +73,162 @@ class OnnxTeacher(BlackBoxTeacher):
     Args:
         folder: holds `model.onnx`.
         card: of this folder.
-        preprocessing: of its input.
-        class_map: output index of each class of the data set.
+        fallback_size: side of its input in pixels, where neither the model nor its image processor fixes it.
+        columns: output index of each class of the data set, None for one that it does not know; None: its own classes.
 
     Raises:
-        CheckpointError: the file is no ONNX model, or has other inputs and outputs.
+        CheckpointError: the file is no ONNX model, needs other files, or has other inputs and outputs.
     """
 
-    def __init__(self, folder: Path, card: BlackBox, preprocessing: Preprocessing, class_map: tuple[int, ...]):
+    def __init__(self, folder: Path, card: BlackBox, fallback_size: int, columns: tuple[int | None, ...] | None = None):
         self.card = card
-        self.source = preprocessing
-        self.class_map = class_map
+        self.columns = tuple(range(len(card.classes))) if columns is None else columns
         self._file = folder / MODEL
         self._open()
-        inputs = {found.name: found.shape for found in self._session.get_inputs()}
-        outputs = [found.name for found in self._session.get_outputs()]
-        if set(inputs) != {_INPUT} or not set(_OUTPUTS) <= set(outputs):
+        batch, height, width = _input_of(self._session)
+        read = Preprocessing.read(folder, 0)
+        if not read.height:
+            read = replace(read, height=height or fallback_size, width=width or fallback_size)
+        self.source: Source = read
+        self._batch = batch
+        if any(side not in (None, given) for side, given in ((height, read.height), (width, read.width))):
             raise CheckpointError(
-                f"{MODEL} has the inputs {', '.join(inputs)} and the outputs {', '.join(outputs)}.",
-                hint=f"Export it with the input {_INPUT} and the outputs {' and '.join(_OUTPUTS)}.",
-            )
-        kind: str = self._session.get_inputs()[0].type
-        if kind != "tensor(float)":
-            raise CheckpointError(f"{MODEL} takes {kind}.", hint="Export it with an input of 32-bit floats.")
-        batch, _, *size = inputs[_INPUT]
-        self._batch: int | None = batch if isinstance(batch, int) else None
-        asked = (preprocessing.height, preprocessing.width)
-        if any(isinstance(side, int) and side != given for side, given in zip(size, asked, strict=True)):
-            raise CheckpointError(
-                f"{MODEL} takes pictures of {size[0]} x {size[1]}, preprocessor_config.json makes them {asked[0]} x "
-                f"{asked[1]}.",
+                f"{MODEL} takes pictures of {height} x {width}, preprocessor_config.json makes them {read.height} x "
+                f"{read.width}.",
                 hint="Correct size in preprocessor_config.json.",
             )
-        if self._batch not in (None, 1):
+        if batch not in (None, 1):
             raise CheckpointError(
-                f"{MODEL} takes batches of exactly {self._batch}.",
+                f"{MODEL} takes batches of exactly {batch}.",
                 hint="Export it with a dynamic batch axis, or with 1.",
             )
 
     def _open(self) -> None:
-        """Load the model, with as many threads as torch has; none spins while it waits."""
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        available: list[str] = onnxruntime.get_available_providers()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads = torch.get_num_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                self._file, options, providers=[name for name in wanted if name in available]
-            )
-        except Exception as error:  # onnxruntime's errors share no narrower type
-            raise CheckpointError(
-                f"{MODEL} cannot be loaded: {str(error)[:300]}.", hint="Export the model again, into one file."
-            ) from error
+        """Load the model, with as many threads as torch has."""
+        self._threads = torch.get_num_threads()
+        self._session: Any = _session_of(self._file, self._threads)
 
     def __call__(self, view: Tensor) -> DetectorOutput:
         """Run the model on normalised pixels `[B, 3, H, W]`.
 
         Raises:
-            CheckpointError: the logits have another number of columns than there are classes.
+            CheckpointError: it cannot be run, or its outputs have other shapes or types than they should.
         """
         if self._threads != torch.get_num_threads():
             self._open()
         batches = view.split(self._batch or len(view))
-        answers = [self._session.run(_OUTPUTS, {_INPUT: batch.float().cpu().numpy()}) for batch in batches]
+        try:
+            answers = [self._session.run(_OUTPUTS, {_INPUT: batch.float().cpu().numpy()}) for batch in batches]
+        except Exception as error:  # onnxruntime's errors share no narrower type
+            raise CheckpointError(
+                f"{MODEL} cannot be run: {' '.join(str(error).split())[:300]}.",
+                hint=f"Try it with onnxruntime on {_INPUT} of the shape {list(view.shape)}.",
+            ) from error
         logits_BQC, boxes_BQ4 = (
-            torch.cat([torch.from_numpy(answer[output]) for answer in answers]) for output in range(len(_OUTPUTS))
+            _joined(name, [answer[output] for answer in answers], len(view)) for output, name in enumerate(_OUTPUTS)
         )
-        background = [len(self.card.classes)] if self.card.scores == "softmax" else []
-        columns = len(self.card.classes) + len(background)
+        self._check_shapes(logits_BQC, boxes_BQ4)
+        return _output(
+            of_classes(logits_BQC, self.columns, self.card.scores).float().to(view.device),
+            boxes_BQ4.float().to(view.device),
+            scores=self.card.scores,
+        )
+
+    def _check_shapes(self, logits_BQC: Tensor, boxes_BQ4: Tensor) -> None:
+        columns = len(self.card.classes) + (self.card.scores == "softmax")
         if logits_BQC.shape[-1] != columns:
             raise CheckpointError(
                 f"{MODEL} has {logits_BQC.shape[-1]} columns of logits; {len(self.card.classes)} classes with "
                 f"{self.card.scores} scores have {columns}.",
                 hint="Correct id2label or scores in config.json.",
             )
-        return _output(
-            logits_BQC[..., [*self.class_map, *background]].float().to(view.device),
-            boxes_BQ4.float().to(view.device),
-            scores=self.card.scores,
-        )
+        if boxes_BQ4.shape[-1] != 4 or boxes_BQ4.shape[1] != logits_BQC.shape[1] or not boxes_BQ4.shape[1]:
+            raise CheckpointError(
+                f"{MODEL} gives logits of the shape {list(logits_BQC.shape)} and pred_boxes of the shape "
+                f"{list(boxes_BQ4.shape)}.",
+                hint="They must be [batch, queries, classes] and [batch, queries, 4].",
+            )
 
     def detect(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As many detections as it has queries."""
         output = self(view)
         return best_detections(output, output.boxes_LBQ4.shape[2])
+
+
+def _session_of(path: Path, threads: int) -> Any:
+    """Load a model that is one file and uses only what onnxruntime knows; none of its threads spins while it waits."""
+    with path.open("rb") as file:
+        empty = not path.stat().st_size
+        outside = not empty and _has_external_data(file.fileno())
+    if outside:
+        raise CheckpointError(
+            f"{MODEL} keeps its weights in other files (external data), which are not read.",
+            hint="Save it as one file: onnx.save(onnx.load(path), path, save_as_external_data=False).",
+        )
+    available: list[str] = onnxruntime.get_available_providers()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=[name for name in _PROVIDERS if name in available])
+    except Exception as error:  # onnxruntime's errors share no narrower type
+        reason = str(error).replace(str(path), MODEL).replace(str(path.parent), "")
+        raise CheckpointError(
+            f"{MODEL} cannot be loaded: {' '.join(reason.split())[:300]}.",
+            hint="Export the model again, into one file and with the operators of ONNX alone.",
+        ) from error
+
+
+def _has_external_data(descriptor: int) -> bool:
+    """Some tensor of the model names a file: the protobuf message of an entry with the key `location`."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\x0a\x08location\x12") >= 0
+
+
+def _input_of(session: Any) -> tuple[int | None, int | None, int | None]:
+    """Batch, height and width that the model fixes; None where they are free.
+
+    Raises:
+        CheckpointError: it has other inputs or outputs than a detector's.
+    """
+    inputs = {found.name: found for found in session.get_inputs()}
+    outputs = [found.name for found in session.get_outputs()]
+    if set(inputs) != {_INPUT} or not set(_OUTPUTS) <= set(outputs):
+        raise CheckpointError(
+            f"{MODEL} has the inputs {', '.join(inputs)[:200]} and the outputs {', '.join(outputs)[:200]}.",
+            hint=f"Export it with the input {_INPUT} and the outputs {' and '.join(_OUTPUTS)}.",
+        )
+    kind, shape = inputs[_INPUT].type, list(inputs[_INPUT].shape)
+    if kind != "tensor(float)":
+        raise CheckpointError(f"{MODEL} takes {kind}.", hint="Export it with an input of 32-bit floats.")
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        raise CheckpointError(
+            f"{MODEL} takes {_INPUT} of the shape {shape}.", hint="It must be [batch, 3, height, width]."
+        )
+    batch, _, height, width = (side if isinstance(side, int) and side > 0 else None for side in shape)
+    return batch, height, width
+
+
+def _joined(name: str, parts: list[Any], images: int) -> Tensor:
+    """One output of all batches: floats `[B, Q, ...]`."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == "f" and part.ndim == 3]
+    if len(arrays) < len(parts):
+        shown = getattr(parts[0], "shape", type(parts[0]).__name__), getattr(parts[0], "dtype", "")
+        raise CheckpointError(
+            f"{MODEL} gives {name} of the shape {shown[0]} {shown[1]}.",
+            hint="logits and pred_boxes must be floats with three axes: batch, queries, and classes or coordinates.",
+        )
+    try:
+        joined = torch.cat([torch.from_numpy(array) for array in arrays])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{MODEL} gives {name} of differing shapes.", hint="Export it for fixed queries."
+        ) from error
+    if len(joined) != images:
+        raise CheckpointError(
+            f"{MODEL} gives {name} of {len(joined)} pictures for {images}.", hint="Export it with a dynamic batch axis."
+        )
+    return joined
 
 
 class RecordedTeacher(BlackBoxTeacher):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, TypeVar, assert_never
 
 from detrdistill.engine.gradient_share import updated_weight
-from detrdistill.engine.teacher import AnyTeacher
+from detrdistill.engine.teacher import AnyTeacher, Teacher
 from detrdistill.methods.method import Method
 from detrdistill.weighting import GradientShare, Schedule
 
@@ -101,6 +101,13 @@ class Guide:
         self.teacher = teacher
         self.lessons = tuple(lessons)
         self.name = name
+
+    @property
+    def title(self) -> str:
+        """Who it is, in a message about it."""
+        if isinstance(self.teacher, Teacher) and self.teacher.is_average:
+            return "the moving average of the student, its teacher,"
+        return f"the teacher {self.name}" if self.name else "the teacher"
 
     def named(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Values by term, under names that no other teacher's terms have."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -19,8 +21,9 @@ import transformers
 from detrdistill import __version__
 from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
-from detrdistill.checkpoints import class_map, inspect_checkpoint
-from detrdistill.coco import CocoSet, Split, find_root, read_splits
+from detrdistill.checkpoints import check_coverage, inspect_checkpoint
+from detrdistill.class_names import ClassMatch, match_classes
+from detrdistill.coco import CocoSet, DatasetOptions, Split, find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import (
     DetectionDataset,
@@ -38,22 +41,25 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
-from detrdistill.engine.evaluate import CocoEvaluator, Detect, milliseconds_per_image
+from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milliseconds_per_image
+from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
-from detrdistill.engine.teacher import AnyTeacher, Teacher, check_teacher
+from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
+from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError, DatasetError, DetrDistillError
-from detrdistill.events import CocoMetrics, Evaluated, ModelReport, Role, RunResult, WeightsLoaded
+from detrdistill.errors import ConfigError, DatasetError
+from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.pairing import check_criterion, check_pair
+from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
 from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class Paths:
     """The same for each of `DistillConfig.further_teachers`, by name."""
     student: Path | None = None
     """Checkpoint folder the student starts from; required where the configuration names no architecture."""
+    dataset_options: DatasetOptions = field(default_factory=DatasetOptions)
+    """How the data set is to be read."""
     registered: Registered | None = None
     """What the data set must hold; None: whatever is there."""
 
@@ -101,19 +109,26 @@ class Session:
         self.alive = alive
         _check_names(config, paths)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sets = read_splits(find_root(paths.dataset))
+        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options, on_progress=alive)
         alive()
         _check_unchanged(sets, paths.registered)
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
         self.workers = loader_workers(config.data.workers)
-        content = json.dumps([config.model_dump(), self.train_set.classes, len(self.train_set.images)])
-        self.fingerprint = hashlib.sha256(content.encode()).hexdigest()
+        options = paths.dataset_options.model_dump(exclude_defaults=True)
+        content = [
+            config.model_dump(),
+            self.train_set.classes,
+            len(self.train_set.images),
+            *([options] * bool(options)),
+        ]
+        self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
+        self.steps = training.epochs * steps
         self.with_control = isinstance(config, DistillConfig) and config.control
-        self.progress = Progress(training.epochs * steps, ("student", "control") if self.with_control else ("student",))
+        self.progress = Progress(self.steps, ("student", "control") if self.with_control else ("student",))
         self.threads = Threads(paths.work) if self.device.type == "cpu" else None
 
     # ---- detectors
@@ -126,8 +141,15 @@ class Session:
             student = build_detector(self.config.student, classes, size or DEFAULT_IMAGE_SIZE, seed)
         elif self.paths.student is not None:
             student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
+            check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer="/student")
             self._report_coverage("student", coverage)
             student = with_classes(student, classes, seed)
+            check_finite(
+                "The checkpoint that the student starts from",
+                tensors=non_finite_tensors(student),
+                hint="Start from another checkpoint; this one may have been saved after its training diverged.",
+                pointer="/student",
+            )
             if size is not None:
                 check_side(size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
@@ -154,7 +176,7 @@ class Session:
                 hint='Leave the teacher out, or set teacher.source to "checkpoint".',
                 pointer=pointer,
             )
-        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))))
+        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))), is_average=True)
 
     def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
         """A teacher, with its classes in the order of the data set; a black box has no coverage."""
@@ -162,11 +184,35 @@ class Session:
         if folder is None:
             raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
         if (kind := kind_of(folder)) is not None:
-            return self._black_box(folder, kind), None
+            return self._black_box(folder, kind, name), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         detector, coverage = load_detector(folder, fallback_size=size)
-        self._report_coverage("teacher", coverage, name)
-        return Teacher(detector.to(self.device), class_map(detector.classes, self.train_set.classes)), coverage
+        check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer=pointer)
+        match = self._match(detector.classes, name, pointer)
+        self._report_coverage("teacher", coverage, name, dict(match.renamed))
+        return Teacher(detector.to(self.device), match.columns), coverage
+
+    def _match(self, classes: tuple[str, ...], name: str, pointer: str) -> ClassMatch:
+        """Where the classes of the data set are among those of a teacher."""
+        config = self._distillation
+        match = match_classes(
+            classes,
+            self.train_set.classes,
+            given=config.guides[name].teacher.class_map,
+            without_boxes=self.classes_without_boxes,
+            pointer=pointer,
+            map_pointer=f"{config.pointer(name)}/teacher/class_map",
+        )
+        if match.renamed:
+            _log.info("classes of the teacher %s: %s", name, match.said())
+        return match
+
+    @property
+    def classes_without_boxes(self) -> frozenset[str]:
+        """Classes of the data set that neither split has a box of."""
+        names = self.train_set.classes
+        used = {names[label] for split in self.sets.values() for image in split.images for label in image.labels}
+        return frozenset(names) - used
 
     def _teacher_folder(self, name: str) -> tuple[Path | None, str]:
         """Folder of a teacher, and where it is declared."""
@@ -174,12 +220,14 @@ class Session:
             return self.paths.further_teachers.get(name), f"/further_teachers/{name}"
         return self.paths.teacher, "/teacher"
 
-    def _black_box(self, folder: Path, kind: Kind) -> BlackBoxTeacher:
+    def _black_box(self, folder: Path, kind: Kind, name: str) -> BlackBoxTeacher:
+        pointer = self._teacher_folder(name)[1]
         card, classes = inspect_black_box(folder, kind), self.train_set.classes
         if kind == "detections":
+            refuse_class_map(self._distillation.guides[name].teacher, self._distillation.pointer(name))
             return RecordedTeacher(card, RecordedDetections(read_detections(folder, self.sets)), len(classes))
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
-        return OnnxTeacher(folder, card, Preprocessing.read(folder, size), class_map(card.classes, classes))
+        return OnnxTeacher(folder, card, size, self._match(card.classes, name, pointer).columns)
 
     def build_guide(self, name: str, teacher: AnyTeacher, student: Learner) -> Guide:
         """A teacher with its configured methods, on the run's device.
@@ -208,7 +256,13 @@ class Session:
         assert isinstance(self.config, DistillConfig), "only a distillation has teachers"
         return self.config
 
-    def _report_coverage(self, role: Role, coverage: Coverage, teacher: str = "") -> None:
+    def _report_coverage(
+        self,
+        role: Role,
+        coverage: Coverage,
+        teacher: str = "",
+        renamed_classes: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.report(
             WeightsLoaded(
                 role=role,
@@ -217,6 +271,8 @@ class Session:
                 total=coverage.total,
                 missing=coverage.missing,
                 unexpected=coverage.unexpected,
+                renamed=coverage.renamed,
+                class_map=dict(renamed_classes),
             )
         )
 
@@ -229,14 +285,22 @@ class Session:
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            metrics = self._evaluate(teacher.detect, teacher.source)
+            metrics, detections = self._evaluate(teacher.detect, teacher.source)
             self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
+            check_finite(
+                f"The teacher {name}".strip(),
+                detections=detections,
+                tensors=non_finite_tensors(teacher.detector) if detections and isinstance(teacher, Teacher) else None,
+                hint=BROKEN_TEACHER,
+                pointer=self._teacher_folder(name)[1],
+            )
             row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
             if isinstance(teacher, Teacher):
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
         pointer = f"{config.pointer(name)}/teacher/min_ap"
-        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer)
+        squashed = teacher.source.squashed if isinstance(teacher.source, Preprocessing) else ""
+        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, squashed=squashed)
         return row
 
     def _cost(self, detector: Detector) -> dict[str, float]:
@@ -249,18 +313,20 @@ class Session:
         """On a CPU: find by measuring how many threads a step is worth, once per run."""
         if self.threads is None:
             return
-        loss, dataset = self._loss_and_dataset(deepcopy(student.detector), guides)
+        loss, dataset = self._loss_and_dataset("student", deepcopy(student.detector), guides)
         sampler = EpochSampler(len(dataset), self.config.training.batch_size, self.config.training.seed)
         batch = next(training_batches(dataset, sampler, first_step=0, last_step=1, workers=0))
 
         def step() -> None:
-            with suppress(DetrDistillError), torch.random.fork_rng():  # gate or training will say what is wrong
+            with suppress(Exception), torch.random.fork_rng():  # the gate or the first step will say what is wrong
                 loss(batch, Moment(0, self.progress.steps)).total.backward()
             self.alive()
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
-    def _loss_and_dataset(self, student: Detector, guides: Sequence[Guide]) -> tuple[LossStep, DetectionDataset]:
+    def _loss_and_dataset(
+        self, role: Trained, student: Detector, guides: Sequence[Guide]
+    ) -> tuple[LossStep, DetectionDataset]:
         """The loss of a detector with its teachers, and the batches that show each what it looks at."""
         config = self.config
         wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
@@ -272,13 +338,13 @@ class Session:
         )
         criterion = build_criterion(config.criterion, student)
         autocast = _autocast(config.training.precision, self.device)
-        loss = LossStep(student, criterion, guides, inputs, autocast, self.device)
+        loss = LossStep(student, criterion, guides, inputs, autocast, self.device, role)
         return loss, DetectionDataset(self.train_set, inputs, random_changes)
 
     def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config = self.config
-        loss, dataset = self._loss_and_dataset(learner.detector, guides)
+        loss, dataset = self._loss_and_dataset(role, learner.detector, guides)
         trainer = Trainer(
             role=role,
             learner=learner,
@@ -287,7 +353,7 @@ class Session:
             training=config.training,
             every_epochs=config.evaluation.every_epochs,
             workers=self.workers,
-            evaluate=lambda detector: self._evaluate(partial(_detect, detector), detector.preprocessing),
+            evaluate=self._evaluate_trained,
             export=partial(self._export, role),
             report=self.report,
             should_stop=self.should_stop,
@@ -322,6 +388,11 @@ class Session:
             further_teachers={name: row for name, row in teachers.items() if name},
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
+            verdict=verdict_of(
+                student.metrics,
+                control and control.metrics,
+                TrainingFacts.of(self.config.training, self.steps, self.train_set),
+            ),
             device=_device_name(self.device),
             versions={
                 "detrdistill": __version__,
@@ -339,6 +410,7 @@ class Session:
             teachers=teachers,
             control=control,
             validation_images=len(self.val_set.images),
+            verdict=result.verdict,
             config=self.config.model_dump(mode="json"),
             versions=result.versions,
         ).write(self.paths.work / "student")
@@ -347,7 +419,12 @@ class Session:
 
     # ---- parts of the stages
 
-    def _evaluate(self, detect: Detect, source: Source) -> CocoMetrics:
+    def _evaluate_trained(self, detector: Detector) -> Evaluation:
+        """As `_evaluate`; the AP of weights that are not finite is 0, whatever they detect."""
+        found = self._evaluate(partial(_detect, detector), detector.preprocessing)
+        return found._replace(metrics=self.evaluator.nothing_found()) if non_finite_tensors(detector) else found
+
+    def _evaluate(self, detect: Detect, source: Source) -> Evaluation:
         prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)

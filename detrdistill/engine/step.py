@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from detrdistill.data.dataset import Batch, Input, Source
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.finite import is_finite
 from detrdistill.engine.gradient_share import Part
 from detrdistill.engine.guide import Guide, Lesson, Moment
+from detrdistill.engine.teacher import BROKEN_TEACHER, Teacher
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import Asked, GroupMode, Signals
@@ -53,6 +56,7 @@ class LossStep:
         inputs: what a batch shows of its pictures: the student's input, then those of teachers that take others.
         autocast: number type of the forward passes; None: float32.
         device: where it runs.
+        role: whose loss it is.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class LossStep:
         inputs: Sequence[Input],
         autocast: torch.dtype | None,
         device: torch.device,
+        role: Literal["student", "control"] = "student",
     ):
         self.detector = detector
         self.criterion = criterion
@@ -70,6 +75,7 @@ class LossStep:
         self.inputs = inputs
         self.autocast = autocast
         self.device = device
+        self.role = role
 
     def __call__(self, batch: Batch, moment: Moment | None = None) -> StepLosses:
         """Forward pass and losses.
@@ -79,7 +85,7 @@ class LossStep:
             moment: when in the training; None: at half of it, where every method of a default schedule is at work.
 
         Raises:
-            Diverged: a term is not finite.
+            Diverged: a term is not finite; it says who is to blame.
             KeyError: a term has no weight; nothing is dropped silently.
         """
         moment = moment or Moment()
@@ -92,6 +98,19 @@ class LossStep:
             requests = self._requests(views, moment)
             own_pixels_BCHW = views[self.detector.preprocessing]
             student, groups = self._student(own_pixels_BCHW, targets, [request.asked for request in requests])
+        try:
+            return self._losses(requests, student, groups, targets, moment)
+        except Diverged as error:
+            raise self._blamed(error, requests, student) from error
+
+    def _losses(
+        self,
+        requests: Sequence[_Request],
+        student: DetectorOutput,
+        groups: Sequence[tuple[DetectorOutput, ...]],
+        targets: Sequence[Targets],
+        moment: Moment,
+    ) -> StepLosses:
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
         signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
@@ -118,6 +137,19 @@ class LossStep:
             measured,
         )
 
+    def _blamed(self, error: Diverged, requests: Sequence[_Request], student: DetectorOutput) -> Diverged:
+        """The same error, naming a teacher that gives NaN or infinity, else the detector that is trained."""
+        for request in requests:
+            guide = request.guide
+            of_itself = isinstance(guide.teacher, Teacher) and guide.teacher.is_average and not is_finite(student)
+            if not is_finite(request.taught) and not of_itself:
+                return Diverged(
+                    f"{guide.title[0].upper()}{guide.title[1:]} gives NaN or infinity on training images, so that the "
+                    f"{self.role} cannot learn from it. {error.message}",
+                    hint=BROKEN_TEACHER,
+                )
+        return Diverged(f"The {self.role} diverged. {error.message}", hint=error.hint, pointer=error.pointer)
+
     def _requests(self, views: Mapping[Source, Tensor], moment: Moment) -> list[_Request]:
         """Run the teachers of the lessons at work, and collect what these want to know of the student."""
         requests: list[_Request] = []
@@ -138,7 +170,8 @@ class LossStep:
         """Run the student on its own queries and on the groups of them that each method asks for."""
         wishes = [wish for wish in asked if wish is not None]
         beside = [queries for wish in wishes if wish.mode == "concat" for queries in wish.groups]
-        student = self.detector(pixels_BCHW, targets, beside=beside)
+        again = any(wish.mode == "second_pass" for wish in wishes)
+        student = self.detector(pixels_BCHW, targets, beside=beside, keep_maps=again)
         shared = iter(student.groups)
 
         def answer(mode: GroupMode, queries: Queries) -> DetectorOutput:
@@ -148,7 +181,7 @@ class LossStep:
                 case "second_decoder_pass":
                     return self.detector.decode(student, queries)
                 case "second_pass":
-                    return self.detector(pixels_BCHW, instead=queries)
+                    return self.detector.second_pass(pixels_BCHW, student, queries)
 
         return student, [
             () if wish is None else tuple(answer(wish.mode, queries) for queries in wish.groups) for wish in asked

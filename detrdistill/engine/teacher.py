@@ -13,7 +13,7 @@ from detrdistill.engine.components import shape_of
 from detrdistill.errors import TeacherRejected
 from detrdistill.events import CocoMetrics
 from detrdistill.methods.method import DetectorShape
-from detrdistill.outputs import DetectorOutput, Queries
+from detrdistill.outputs import DetectorOutput, Queries, of_classes
 from detrdistill.preprocessing import Preprocessing
 
 
@@ -25,12 +25,15 @@ class Teacher:
 
     Args:
         detector: in evaluation mode.
-        class_map: output index of each class of the data set; other outputs have no influence.
+        columns: output index of each class of the data set, None for a class that it does not know; other outputs
+            have no influence.
+        is_average: it is the moving average of the student's weights.
     """
 
-    def __init__(self, detector: Detector, class_map: tuple[int, ...]):
+    def __init__(self, detector: Detector, columns: tuple[int | None, ...], *, is_average: bool = False):
+        self.is_average = is_average
         self.detector = detector.eval().requires_grad_(False)
-        self.class_map = class_map
+        self.columns = columns
 
     @property
     def source(self) -> Preprocessing:
@@ -64,16 +67,30 @@ class Teacher:
 
     def _mapped(self, output: DetectorOutput) -> DetectorOutput:
         """One column per class of the data set; the column 'no object' of softmax scores stays the last."""
-        background = [output.logits_LBQC.shape[-1] - 1] if output.scores == "softmax" else []
-        return replace(output, logits_LBQC=output.logits_LBQC[..., [*self.class_map, *background]])
+        return replace(output, logits_LBQC=of_classes(output.logits_LBQC, self.columns, output.scores))
 
 
 AnyTeacher = Teacher | BlackBoxTeacher
 """A detector, or what only gives boxes and scores."""
 
+BROKEN_TEACHER = (
+    "Give another teacher: nothing can be learnt from NaN or infinity. A checkpoint may have been saved after its "
+    "training diverged; an ONNX model must give finite logits and boxes for every query."
+)
+"""What to do about one."""
 
-def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str) -> None:
+
+def check_teacher(
+    metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str, *, squashed: str = ""
+) -> None:
     """Refuse a teacher that does not detect on this data; a black box has no coverage.
+
+    Args:
+        metrics: on the validation set.
+        min_ap: lowest AP.
+        coverage: how completely its weights were loaded.
+        pointer: where `min_ap` is declared.
+        squashed: that it sees images in another form than in its training, if so.
 
     Raises:
         TeacherRejected: with the measured AP and the likely cause.
@@ -96,9 +113,12 @@ def check_teacher(metrics: CocoMetrics, min_ap: float, coverage: Coverage | None
             "Fine-tune it on this data set with a train job first, or check that class names and preprocessing are "
             "those it was trained with. If the number is right for this data, lower teacher.min_ap."
         )
+    if squashed:
+        cause = f"Inputs that keep the aspect ratio are not supported yet. {cause}"
+    measured = "" if coverage is None else f" {coverage}"
     raise TeacherRejected(
         f"The teacher scores AP {metrics.ap:.4f} (AP50 {metrics.ap50:.4f}) on the validation set, below the floor "
-        f"of {min_ap}.{'' if coverage is None else f' {coverage}'}",
+        f"of {min_ap}.{measured}{' ' if squashed else ''}{squashed}",
         hint=cause,
         pointer=pointer,
     )

@@ -12,17 +12,21 @@ from torch import Tensor, nn
 from detrdistill.config import Training
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.evaluate import Evaluation
+from detrdistill.engine.finite import NonFinite, check_finite, non_finite_tensors
 from detrdistill.engine.gradient_share import backward
 from detrdistill.engine.guide import Lesson, Moment
 from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
-from detrdistill.events import CheckpointSaved, CocoMetrics, Evaluated, Event, Role, StepLogged
+from detrdistill.events import CheckpointSaved, Evaluated, Event, Role, StepLogged
 
 Report = Callable[[Event], None]
 _LOGS_PER_RUN = 400
 _CHECKPOINT_SECONDS = 300.0
+TRAIN_MORE_GENTLY = "Lower training.lr, or train with precision fp32."
+"""What to do about a detector that diverges."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ class Trainer:
         role: whose curve this is.
         learner: the student or the control.
         loss: of a batch; its guides' methods are trained beside the detector.
-        evaluate: COCO metrics of a detector on the validation split.
+        evaluate: a detector on the validation split.
         export: called with the averaged detector whenever it is the best so far.
         alive: called after every step and every checkpoint.
         state_folder: checkpoints of this detector.
@@ -94,7 +98,7 @@ class Trainer:
     training: Training
     every_epochs: int
     workers: int
-    evaluate: Callable[[Detector], CocoMetrics]
+    evaluate: Callable[[Detector], Evaluation]
     export: Callable[[Detector], None]
     report: Report
     should_stop: Callable[[], bool]
@@ -130,7 +134,7 @@ class Trainer:
 
         Raises:
             Stopped: the caller asked for it; a checkpoint is on disk.
-            Diverged: a loss or gradient is not finite.
+            Diverged: a loss, gradient, weight or detection is not finite; weights exported before stay.
         """
         torch.manual_seed(self.training.seed)
         self._resume()
@@ -175,7 +179,7 @@ class Trainer:
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
         if not torch.isfinite(norm):
-            raise Diverged("The gradient is not finite.", hint="Lower training.lr, or train with precision fp32.")
+            raise Diverged(f"The {self.role} diverged: its gradient is not finite.", hint=TRAIN_MORE_GENTLY)
         for lesson, share in zip(losses.measured, shares, strict=True):
             lesson.adapt(share)
         self.optimizer.step()
@@ -205,11 +209,25 @@ class Trainer:
     def _evaluate(self) -> None:
         detector = self.learner.evaluated
         detector.eval()
-        metrics = self.evaluate(detector)
+        metrics, detections = self.evaluate(detector)
         self.report(Evaluated(role=self.role, step=self.step, epoch=self.epoch, metrics=metrics))
+        self._check_finite(detections)
         if metrics.ap > self.best.ap:
             self.best = Best(metrics.ap, self.epoch)
             self.export(detector)
+
+    def _check_finite(self, detections: NonFinite | None) -> None:
+        """Refuse to go on, and to choose these weights, where they or their detections are not finite."""
+        kept = f" The weights of epoch {self.best.epoch:g} (AP {self.best.ap:.4f}) stay in the folder {self.role}."
+        hint = TRAIN_MORE_GENTLY + (kept if self.best.ap >= 0 else "")
+        tensors = non_finite_tensors(self.detector)
+        whose = f"The {self.role}"
+        if self.averaged is not None and not tensors:
+            tensors = non_finite_tensors(self.averaged.module)
+            if tensors:
+                whose = f"The moving average of the {self.role}'s weights"
+                hint += " Its plain weights are finite: training.ema_decay null trains without an average."
+        check_finite(whose, detections=detections, tensors=tensors, hint=hint)
 
     def _save(self) -> None:
         state: dict[str, Any] = {

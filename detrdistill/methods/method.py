@@ -15,7 +15,8 @@ from detrdistill.outputs import DetectorOutput, Queries, Targets
 
 GroupMode = Literal["concat", "second_decoder_pass", "second_pass"]
 """How a further group of queries runs through the student: beside its own queries in one decoder pass, in a second
-decoder pass over the same memory, or in a second pass through encoder and decoder. Equal without dropout."""
+decoder pass over the same memory, or in a second pass of the same feature maps through encoder and decoder. Equal
+without dropout."""
 
 
 @dataclass(frozen=True)

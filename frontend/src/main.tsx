@@ -13,7 +13,9 @@ const queries = new QueryClient({
   queryCache: new QueryCache({ onError: log }),
   mutationCache: new MutationCache({ onError: log }),
   defaultOptions: {
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always", // a browser without Internet still reaches a service on its own machine
       staleTime: 1000,
       retry: (count, error) => count < 2 && !(error instanceof ApiProblem && error.problem.status < 500),
     },

@@ -1,4 +1,4 @@
-"""The api in this process, on a real database."""
+"""The api and a checker in this process, on a real database."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.db import get_engine
 from api.settings import get_settings
+from tests.support.checking import checker
 from tests.support.uploads import write_teacher, zip_of
 
 
@@ -30,9 +31,10 @@ def client(module_database_url: str, storage_dir: Path, import_root: Path) -> It
         patch.setenv("DETRDISTILL_STORAGE_DIR", str(storage_dir))
         patch.setenv("DETRDISTILL_IMPORT_ROOT", str(import_root))
         patch.setenv("DETRDISTILL_MAX_UPLOAD_BYTES", str(64 * 1024**2))
+        patch.setenv("DETRDISTILL_CHECK_WAIT_SECONDS", "120")
         get_settings.cache_clear()
         get_engine.cache_clear()
-        with TestClient(create_app(), raise_server_exceptions=False) as running:
+        with checker(get_settings()), TestClient(create_app(), raise_server_exceptions=False) as running:
             yield running
         get_settings.cache_clear()
         get_engine.cache_clear()

@@ -41,6 +41,8 @@ def test_a_job_is_stored_queued_with_every_default_filled_in(client: TestClient,
         "target_features",
         "query_prior",
     ]
+    assert {method["variant"] for method in job["config"]["methods"]} == {"recommended"}
+    assert job["config"]["methods"][0]["contrastive_weight"] == 0
     assert client.get(f"/jobs/{job['id']}").json() == job
 
 

@@ -51,13 +51,17 @@ def test_usual_layouts_are_understood(client: TestClient, rectangles: Path, layo
     dataset = answer.json()
     assert answer.headers["location"] == f"/datasets/{dataset['id']}"
     assert dataset["classes"] == ["red", "green"]
+    assert (dataset["state"], dataset["error"], dataset["class_count"]) == ("ready", None, 2)
     assert dataset["splits"]["train"]["images"] == 12
-    assert dataset["splits"]["val"] == {
-        "images": 6,
-        "boxes": len(json.loads((rectangles / "val.json").read_text())["annotations"]),
-    }
+    labels = [row["category_id"] for row in json.loads((rectangles / "val.json").read_text())["annotations"]]
+    per_class = {"red": labels.count(3), "green": labels.count(8)}
+    assert dataset["splits"]["val"] == {"images": 6, "boxes": len(labels), "boxes_per_class": per_class}
     assert client.get(f"/datasets/{dataset['id']}").json() == dataset
-    assert client.get("/datasets").json()["data"][0] == dataset
+    in_list = {
+        split: {"images": size["images"], "boxes": size["boxes"], "boxes_per_class": None}
+        for split, size in dataset["splits"].items()
+    }
+    assert client.get("/datasets").json()["data"][0] == dataset | {"splits": in_list}
 
 
 def test_what_is_repaired_is_said(client: TestClient, rectangles: Path):
@@ -70,8 +74,8 @@ def test_what_is_repaired_is_said(client: TestClient, rectangles: Path):
     dataset = client.post("/datasets", data={"name": "mended"}, files={"files": ("d.zip", content)}).json()
     assert dataset["splits"]["train"]["boxes"] == len(document["annotations"]) - 2
     assert dataset["warnings"] == [
-        "train.json: 1 boxes reach outside their image and were clipped for training.",
-        "train.json: 1 boxes are thinner than one pixel and are not trained on.",
+        "train.json: 1 boxes reach outside their image and were clipped.",
+        "train.json: 1 boxes are thinner than one pixel, or negative, and are left out.",
     ]
 
 
@@ -134,4 +138,8 @@ def test_real_weights_and_data_are_understood(client: TestClient, shared: Path):
     assert (card["family"], len(card["classes"]), card["queries"], card["image_width"]) == ("deimv2", 80, 100, 320)
     bccd = client.post("/datasets", data={"name": "bccd"}, files={"files": ("b.zip", zip_of(shared / "data" / "bccd"))})
     assert bccd.status_code == 201, bccd.text
-    assert bccd.json()["splits"]["train"] == {"images": 205, "boxes": 2805}
+    assert bccd.json()["splits"]["train"] == {
+        "images": 205,
+        "boxes": 2805,
+        "boxes_per_class": {"RBC": 2382, "WBC": 214, "Platelets": 209},
+    }

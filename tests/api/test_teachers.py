@@ -88,7 +88,7 @@ def test_a_black_box_teaches_no_more_than_it_says(
 ):
     more = with_methods(job_request, RECOMMENDED, {"kind": "query_prior"}, teacher_id=recorded_id)
     assert_problem(client.post("/jobs", json=more), 422, "/config/methods/1")
-    released = with_methods(job_request, {"kind": "matched_logits"}, teacher_id=onnx_id)
+    released = with_methods(job_request, {"kind": "matched_logits", "variant": "official"}, teacher_id=onnx_id)
     assert_problem(client.post("/jobs", json=released), 422, "/config/methods/0/contrastive_weight")
     start = job_request | {"student_id": onnx_id, "config": job_request["config"] | {"student": None}}
     assert_problem(client.post("/jobs", json=start), 422, "/student_id")

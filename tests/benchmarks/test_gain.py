@@ -141,7 +141,9 @@ def test_an_arm_differs_from_its_control_by_teacher_and_methods_alone():
     assert arm.teacher == study.teacher_of("pico")
     assert isinstance(arm.config, DistillConfig)
     assert arm.config.methods == (
-        MatchedLogits(variant="paper", split=True, clamp_teacher_boxes=False, contrastive_weight=0),
+        MatchedLogits(
+            variant="paper", weight=1, pair_weight="none", split=True, clamp_teacher_boxes=False, contrastive_weight=0
+        ),
     )
     assert arm.config.training.seed == control.config.training.seed == 3
     shared = ("student", "data", "training", "criterion", "evaluation")

@@ -31,12 +31,12 @@ layer normalises."""
 
 def methods_of(family: Family) -> list[dict[str, object]]:
     """All components, in the form the family supports."""
-    features = {"kind": "target_features", "source": "neck" if family.neck_is_query_wide else "memory"}
+    source = "neck" if family.neck_is_query_wide else "memory"
     return [
-        {"kind": "matched_logits"},
-        features,
+        {"kind": "matched_logits", "variant": "official"},
+        {"kind": "target_features", "variant": "official", "source": source},
         {"kind": "query_prior", "variant": "paper"},
-        {"kind": "distillation_points", "general": 4},
+        {"kind": "distillation_points", "variant": "paper", "general": 4},
     ]
 
 

@@ -40,7 +40,7 @@ def test_independent_scores_are_no_distribution_for_a_softmax_student():
 
 
 def test_masks_need_features_as_wide_as_the_queries():
-    method = {"kind": "target_features"}
+    method = {"kind": "target_features", "variant": "official"}
     with pytest.raises(ConfigError, match="not as wide") as caught:
         check_pair(distill([method]), "deimv2", "rt-detr")
     assert caught.value.pointer == "/config/methods/0/source"
@@ -69,7 +69,7 @@ def test_a_black_box_teaches_boxes_and_scores_alone(teacher: BlackBox, kind: str
 
 def test_a_black_box_has_no_embeddings():
     with pytest.raises(ConfigError, match="no embeddings") as caught:
-        check_pair(distill([{"kind": "matched_logits"}]), RECORDED, "rt-detr")
+        check_pair(distill([{"kind": "matched_logits", "variant": "official"}]), RECORDED, "rt-detr")
     assert caught.value.pointer == "/config/methods/0/contrastive_weight"
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def dashboard_service(servers: Servers, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def page(browser: Browser, dashboard_service: RunningService) -> Iterator[Page]:
     """A page of the dashboard; an error in its console fails the test."""
+    with opened_page(browser, dashboard_service.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def quiet_page(browser: Browser, standing_service: RunningService) -> Iterator[Page]:
+    """A page of a service without workers, whose jobs stay queued."""
+    with opened_page(browser, standing_service.url) as opened:
+        yield opened
+
+
+@contextmanager
+def opened_page(browser: Browser, url: str) -> Iterator[Page]:
+    """A page in a browser profile of its own; an error in its console is an error here."""
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
@@ -58,9 +73,7 @@ def page(browser: Browser, dashboard_service: RunningService) -> Iterator[Page]:
         if message.type == "error" and not refused:
             complaints.append(message.text)
 
-    context = browser.new_context(
-        base_url=dashboard_service.url, viewport={"width": 1280, "height": 900}, accept_downloads=True
-    )
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 900}, accept_downloads=True)
     opened = context.new_page()
     opened.on("console", listen)
     opened.on("pageerror", lambda error: complaints.append(str(error)))

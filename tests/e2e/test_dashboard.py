@@ -95,6 +95,22 @@ def test_a_running_job_can_be_cancelled(page: Page, archives: dict[str, Path]):
     expect(page.get_by_text("cancelled", exact=True).first).to_be_visible(timeout=30_000)
 
 
+def test_a_student_that_learned_nothing_does_not_look_like_a_success(page: Page, archives: dict[str, Path]):
+    page.goto("/view/new")
+    page.get_by_role("radio", name="Train or fine-tune").click()
+    page.get_by_label("Name").fill("too short")
+    upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
+    page.get_by_label("Size", exact=True).select_option("pico")
+    page.get_by_label("Image size").fill("64")
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_role("button", name="Start job").click()
+    verdict = page.get_by_role("alert").filter(has_text="Learned nothing")
+    expect(verdict).to_contain_text("The student scores AP 0.00", timeout=120_000)
+    expect(verdict).to_contain_text("Try more epochs, a higher training.lr")
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("row", name=re.compile("too short"))).to_contain_text("learned nothing")
+
+
 def test_what_the_server_refuses_is_shown_where_it_belongs(page: Page, archives: dict[str, Path], tmp_path: Path):
     broken = tmp_path / "broken.zip"
     with zipfile.ZipFile(broken, "w") as archive:

@@ -37,16 +37,16 @@ SIDE = 64
 LEARNING_RATE = 5e-5
 CASES: Mapping[str, dict[str, object]] = MappingProxyType(
     {
-        "matched_logits, official": {"kind": "matched_logits"},
+        "matched_logits, official": {"kind": "matched_logits", "variant": "official"},
         "matched_logits, paper": {"kind": "matched_logits", "variant": "paper"},
         "matched_logits, recommended": {"kind": "matched_logits", "variant": "recommended"},
-        "target_features, official": {"kind": "target_features"},
+        "target_features, official": {"kind": "target_features", "variant": "official"},
         "target_features, paper": {"kind": "target_features", "variant": "paper", "weight": 500.0},
         "target_features, recommended": {"kind": "target_features", "variant": "recommended", "weight": 1.0},
-        "query_prior, official": {"kind": "query_prior"},
+        "query_prior, official": {"kind": "query_prior", "variant": "official"},
         "query_prior, paper": {"kind": "query_prior", "variant": "paper"},
         "query_prior, recommended": {"kind": "query_prior", "variant": "recommended"},
-        "distillation_points, paper": {"kind": "distillation_points", "general": 20},
+        "distillation_points, paper": {"kind": "distillation_points", "variant": "paper", "general": 20},
         "distillation_points, recommended": {
             "kind": "distillation_points",
             "variant": "recommended",

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.checking import checker
 from tests.support.servers import RunningService, Servers, fresh_database
 from tests.support.uploads import zip_of
 
@@ -21,13 +22,14 @@ _LEASES = {
     "DETRDISTILL_REDISPATCH_SECONDS": "2",
     "DETRDISTILL_SWEEP_SECONDS": "0.5",
     "DETRDISTILL_STOP_GRACE_SECONDS": "60",
+    "DETRDISTILL_CHECK_WAIT_SECONDS": "120",
     "OMP_NUM_THREADS": "1",
 }
 
 
 @contextmanager
 def running_service(servers: Servers, folder: Path) -> Iterator[RunningService]:
-    """Api and scheduler on a database of their own; tests start the workers."""
+    """Api, scheduler and a checker in this process on a database of their own; tests start the workers."""
     with fresh_database(servers.postgres_url) as database_url:
         environment = _LEASES | {
             "DATABASE_URL": database_url,
@@ -38,7 +40,8 @@ def running_service(servers: Servers, folder: Path) -> Iterator[RunningService]:
         try:
             running.start_api()
             running.start_scheduler()
-            yield running
+            with checker(running.settings):
+                yield running
         finally:
             running.stop()
 

@@ -14,7 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
+import pytest
 
+from api.settings import Settings
 from worker.embedded.postgres import EmbeddedPostgres
 from worker.embedded.processes import Service
 from worker.embedded.valkey import EmbeddedValkey
@@ -122,12 +124,20 @@ class RunningService:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, name: str, *command: str) -> Service:
+    @property
+    def settings(self) -> Settings:
+        """Those of its processes."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return Settings()  # pyright: ignore[reportCallIssue]  the fields come from the environment
+
+    def start(self, name: str, *command: str, **settings: str) -> Service:
         service = Service(
             name,
             [sys.executable, "-m", *command],
             log=self.folder / f"{name}.log",
-            environment=os.environ | dict(self.environment),
+            environment=os.environ | dict(self.environment) | settings,
             stop_seconds=30,
         )
         service.start()
@@ -141,6 +151,10 @@ class RunningService:
 
     def start_scheduler(self) -> None:
         self.start("scheduler", "worker.scheduler")
+
+    def start_checker(self, name: str = "checker", **settings: str) -> Service:
+        """A checker as a process of its own, beside the one that all tests share."""
+        return self.start(name, "worker.checker", **settings)
 
     def start_worker(self, name: str = "worker") -> Service:
         celery = ["celery", "-A", "worker.app", "worker", "--concurrency", "1", "--hostname", f"{name}@test"]

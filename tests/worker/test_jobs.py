@@ -100,12 +100,11 @@ def test_the_stock_class_is_wrong_for_published_weights_and_the_gate_says_so(
     files = [("files", (name, (weights / name).read_bytes())) for name in names]
     teacher = client.http.post("/checkpoints", data={"name": "atto"}, files=files).json()
     dataset = client.upload("datasets", "coco_mini", shared / "data" / "coco_mini")
-    features = {"kind": "target_features", "source": "memory"}
     config = {
         "kind": "distill",
         "student": {"family": "deimv2", "size": "atto"},
         "data": {"image_size": 320},
-        "methods": [{"kind": "matched_logits"}, features],
+        "methods": [{"kind": "matched_logits"}, {"kind": "target_features"}],
     }
     job = client.wait_for_end(client.submit(dataset_id=dataset, teacher_id=teacher["id"], config=config))
     assert job["error"]["code"] == "teacher_below_floor"

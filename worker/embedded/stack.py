@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from alembic import command as alembic
 from alembic.config import Config
@@ -128,6 +128,9 @@ class Stack:
         celery = ["celery", "-A", "worker.app", "worker", "--concurrency", "1", "--loglevel", "INFO"]
         uvicorn = ["uvicorn", "--factory", "api.app:create_app", "--host", self.host, "--port", str(self.port)]
         api = Service("api", [*python, *uvicorn], log=self.logs / "api.log", environment=environment)
+        checker = Service(
+            "checker", [*python, "worker.checker"], log=self.logs / "checker.log", environment=environment
+        )
         scheduler = Service(
             "scheduler", [*python, "worker.scheduler"], log=self.logs / "scheduler.log", environment=environment
         )
@@ -138,26 +141,27 @@ class Stack:
             environment=environment,
             stop_seconds=_STOP_WORKER_SECONDS,
         )
-        self.say("starting api, scheduler and worker")
-        self._processes = [api, scheduler, worker]
+        self.say("starting api, scheduler, checker and worker")
+        self._processes = [api, scheduler, checker, worker]
         for service in self._processes:
             self._cleanup.callback(service.stop)
             service.start()
         self._kept += self._processes
         self._cleanup.callback(self._ask_all_to_stop)
         api.wait_until(lambda: self._health() is not None, seconds=60)
-        worker.wait_until(lambda: (self._health() or 0) > 0, seconds=90)
+        # nobody waits for the checker: it loads its libraries meanwhile, and uploads are answered without it
+        worker.wait_until(lambda: (self._health() or {}).get("workers", 0) > 0, seconds=90)
 
     def _ask_all_to_stop(self) -> None:
         """The slowest first, so that they stop side by side."""
         for service in self._processes:
             service.ask_to_stop()
 
-    def _health(self) -> int | None:
-        """Number of workers; None while the api does not answer."""
+    def _health(self) -> dict[str, Any] | None:
+        """What the api says of the service; None while it does not answer."""
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=5) as response:  # noqa: S310
-                return int(json.load(response)["workers"])
+                return json.load(response)
         except (OSError, ValueError):
             return None
 

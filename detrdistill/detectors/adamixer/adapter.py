@@ -21,6 +21,7 @@ class AdaMixer(Detector):
 
     family = "adamixer"
     processor_class = "DeformableDetrImageProcessor"
+    modules_before_encoder = ("backbone", "neck")
 
     @property
     def reference_size(self) -> int:

@@ -6,6 +6,7 @@ import type { FieldProblem, Problem, paths } from "./schema.gen";
 export type * from "./schema.gen";
 
 export const client = createClient<paths>({ baseUrl: "" });
+client.use({ onError: () => new ApiProblem(asProblem(null, 0)) });
 
 /** An error answer of the API (RFC 9457), or a network failure put into the same form. */
 export class ApiProblem extends Error {
@@ -25,7 +26,7 @@ export function unwrap<T>(answer: { data?: T; error?: unknown; response: Respons
 
 export function asProblem(body: unknown, status: number): Problem {
   if (typeof body === "object" && body !== null && "detail" in body && "code" in body) return body as Problem;
-  const detail = status === 0 ? "The server does not answer." : `The server answered with status ${status}.`;
+  const detail = status === 0 ? "The service does not answer." : `The service answered with status ${status}.`;
   return { type: "about:blank", title: "Error", status, detail, code: "unknown", errors: [] };
 }
 

@@ -1,16 +1,23 @@
-/** Follow a job: server-sent events, with their loss and return made visible. */
-import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
+/** Follow a job, with the loss and the return of the service made visible. */
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useRef, useState } from "react";
 
 import type { EvaluationView, JobDetail, JobMetrics } from "./client";
+import { isActive } from "./queries";
+import { follow } from "./stream/follow";
+import type { JobEvent } from "./stream/hub";
 
+export type { JobEvent };
 export type LiveState = "live" | "reconnecting" | "ended";
 
-export interface JobEvent {
-  id: number;
-  kind: string;
-  at: string;
-  data: Record<string, unknown>;
+export interface Live {
+  state: LiveState;
+  /** When the newest event came, in ms since 1970. */
+  lastAt: number | null;
+  /** The latest events but for steps. */
+  events: JobEvent[];
+  /** Images per second. */
+  speed: number | null;
 }
 
 interface StepData {
@@ -25,75 +32,110 @@ interface StepData {
   eta_seconds: number;
 }
 
-const KINDS = ["state", "stage", "weights_loaded", "step", "evaluated", "checkpoint", "finished", "failed", "stopped"];
-const KEPT = 200;
+const KEPT = 1000;
+const FLUSH_MS = 250;
+const POLL_MS = 5000;
 
-/** Keeps job, metrics and artifacts in the cache up to date while the job runs; returns the latest events but for steps. */
-export function useLiveJob(id: string, job: JobDetail | undefined): { state: LiveState; events: JobEvent[]; speed: number | null } {
+/** Keeps job, metrics and artifacts in the cache up to date while the job runs. */
+export function useLiveJob(id: string, job: JobDetail | undefined): Live {
   const cache = useQueryClient();
-  const [state, setState] = useState<LiveState>("live");
+  const [away, setAway] = useState(false);
+  const [lastAt, setLastAt] = useState<number | null>(null);
   const [events, setEvents] = useState<JobEvent[]>([]);
   const [speed, setSpeed] = useState<number | null>(null);
+  const position = useRef(0); // from the beginning: the log of the page is the job's log
   const known = job !== undefined;
+  const active = known && isActive(job);
 
   useEffect(() => {
     if (!known) return;
-    const source = new EventSource(`/jobs/${id}/events`); // from the beginning: the log of the page is the job's log
     const pending: JobEvent[] = [];
+    let unseen: JobEvent[] = []; // by the metrics, which are still on their way
 
     const flush = () => {
       if (pending.length === 0) return;
       const batch = pending.splice(0);
       const notable = batch.filter((event) => event.kind !== "step");
       if (notable.length > 0) setEvents((before) => [...before, ...notable].slice(-KEPT));
-      for (const event of batch) apply(event);
+      const step = batch.findLast((event) => event.kind === "step");
+      if (step) setSpeed((step.data as unknown as StepData).images_per_second);
+      applyToJob(cache, id, batch);
+      unseen = [...unseen, ...batch];
+      if (cache.getQueryData(["metrics", id]) === undefined) return;
+      const points = unseen;
+      unseen = [];
+      cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && points.reduce(withEvent, old));
     };
 
-    const apply = ({ id: eventId, kind, data }: JobEvent) => {
-      const current = cache.getQueryData<JobDetail>(["job", id]);
-      if (kind === "step") setSpeed((data as unknown as StepData).images_per_second);
-      if (current !== undefined && eventId <= current.last_event_id) return; // the page was loaded with it
-      if (kind === "step") {
-        const step = data as unknown as StepData;
-        const { progress, eta_seconds } = step;
-        cache.setQueryData<JobDetail>(["job", id], (old) => old && { ...old, progress, eta_seconds });
-        cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && withStep(old, step));
-      } else if (kind === "evaluated" && !data.teacher) {
-        // further teachers have names, and their place in the log and the result
-        const row = { ...(data.metrics as object), ...data } as EvaluationView;
-        cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && withEvaluation(old, row));
-        cache.setQueryData<JobDetail>(
-          ["job", id],
-          (old) => old && { ...old, ap: { ...old.ap, [row.role]: Math.max(row.ap, old.ap[row.role] ?? -1) } },
-        );
-      } else if (kind === "stage") {
-        cache.setQueryData<JobDetail>(["job", id], (old) => old && { ...old, stage: data.stage as JobDetail["stage"] });
-      } else if (kind === "state") {
-        void cache.invalidateQueries({ queryKey: ["job", id] });
-        void cache.invalidateQueries({ queryKey: ["artifacts", id] });
+    const refresh = () => {
+      for (const key of ["job", "metrics", "artifacts"]) void cache.invalidateQueries({ queryKey: [key, id] });
+    };
+
+    const timer = setInterval(flush, FLUSH_MS);
+    const leave = follow(id, position.current, (news) => {
+      if (news.kind === "events") {
+        pending.push(...news.events);
+        position.current = news.events.at(-1)?.id ?? position.current;
+        setLastAt(Date.now());
+      } else if (news.kind === "ended") {
+        flush();
+        setAway(false);
+        refresh();
+      } else {
+        setAway(news.state === "away");
+        if (news.state === "away") void cache.invalidateQueries({ queryKey: ["health"] });
       }
-    };
-
-    const timer = setInterval(flush, 250);
-    for (const kind of KINDS) {
-      source.addEventListener(kind, (message: MessageEvent<string>) => {
-        const { at, ...data } = JSON.parse(message.data) as { at: string } & Record<string, unknown>;
-        pending.push({ id: Number(message.lastEventId), kind, at, data });
-      });
-    }
-    source.onopen = () => setState("live");
-    source.onerror = () => {
-      flush();
-      setState(source.readyState === EventSource.CLOSED ? "ended" : "reconnecting");
-    };
+    });
     return () => {
       clearInterval(timer);
-      source.close();
+      leave();
+      flush();
     };
-  }, [cache, id, known]);
+  }, [cache, id, known, active]);
 
-  const over = job !== undefined && job.finished_at !== null;
-  return { state: over ? "ended" : state, events, speed };
+  useEffect(() => {
+    if (!away || !active) return;
+    const timer = setInterval(() => {
+      for (const key of ["job", "metrics"]) void cache.invalidateQueries({ queryKey: [key, id] });
+    }, POLL_MS);
+    return () => clearInterval(timer);
+  }, [cache, id, away, active]);
+
+  return { state: known && !active ? "ended" : away ? "reconnecting" : "live", lastAt, events, speed };
+}
+
+const REFRESHES: Record<string, string[]> = {
+  state: ["job", "metrics", "artifacts"],
+  stage: ["metrics"], // a run that begins again repeats steps that are drawn already
+  requeued: ["job", "metrics", "artifacts"],
+  artifacts: ["artifacts"],
+  checkpoint: ["artifacts"],
+};
+
+function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
+  const shown = cache.getQueryData<JobDetail>(["job", id])?.last_event_id ?? 0;
+  const news = batch.filter((event) => event.id > shown); // the page was loaded with the others
+  const change = (values: (old: JobDetail) => Partial<JobDetail>) =>
+    cache.setQueryData<JobDetail>(["job", id], (old) => old && { ...old, ...values(old) });
+  for (const { kind, data } of news) {
+    if (kind === "step") change(() => ({ progress: data.progress as number, eta_seconds: data.eta_seconds as number }));
+    else if (kind === "stage") change(() => ({ stage: data.stage as JobDetail["stage"] }));
+    else if (kind === "evaluated" && !data.teacher) {
+      // further teachers have names, and their place in the log and the result
+      const { role, ap } = evaluationOf(data);
+      change((old) => ({ ap: { ...old.ap, [role]: Math.max(ap, old.ap[role] ?? -1) } }));
+    }
+  }
+  const stale = new Set(news.flatMap(({ kind }) => REFRESHES[kind] ?? []));
+  for (const key of stale) void cache.invalidateQueries({ queryKey: [key, id] });
+}
+
+const evaluationOf = (data: Record<string, unknown>) => ({ ...(data.metrics as object), ...data }) as EvaluationView;
+
+/** Metrics with one more event; an event that they have already changes nothing. */
+function withEvent(metrics: JobMetrics, { kind, data }: JobEvent): JobMetrics {
+  if (kind === "step") return withStep(metrics, data as unknown as StepData);
+  return kind === "evaluated" && !data.teacher ? withEvaluation(metrics, evaluationOf(data)) : metrics;
 }
 
 function withStep(metrics: JobMetrics, step: StepData): JobMetrics {

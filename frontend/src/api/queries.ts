@@ -1,9 +1,15 @@
 /** Everything the pages read and write, as hooks. */
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { infiniteQueryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
-import { type JobCreate, type JobView, client, unwrap } from "./client";
+import { type CheckpointView, type DatasetView, type JobCreate, type JobView, client, unwrap } from "./client";
 
 export const isActive = (job: Pick<JobView, "state">) => job.state === "queued" || job.state === "running";
+
+const ACTIVE_MS = 2000;
+const IDLE_MS = 10_000;
+const FILES_MS = 10_000;
+/** The most the service gives at once. */
+const PAGE = 100;
 
 export function useJobs() {
   return useInfiniteQuery({
@@ -12,7 +18,7 @@ export function useJobs() {
     queryFn: async ({ pageParam }) =>
       unwrap(await client.GET("/jobs", { params: { query: pageParam ? { after: pageParam } : {} } })),
     getNextPageParam: (page) => (page.has_more ? page.data.at(-1)?.id : undefined),
-    refetchInterval: (query) => (query.state.data?.pages.some((page) => page.data.some(isActive)) ? 2000 : 10_000),
+    refetchInterval: (query) => (query.state.data?.pages.some((page) => page.data.some(isActive)) ? ACTIVE_MS : IDLE_MS),
   });
 }
 
@@ -20,6 +26,7 @@ export function useJob(id: string) {
   return useQuery({
     queryKey: ["job", id],
     queryFn: async () => unwrap(await client.GET("/jobs/{job_id}", { params: { path: { job_id: id } } })),
+    refetchInterval: (query) => (query.state.data?.waiting_for?.length ? ACTIVE_MS : false),
   });
 }
 
@@ -30,10 +37,11 @@ export function useJobMetrics(id: string) {
   });
 }
 
-export function useArtifacts(id: string) {
+export function useArtifacts(job: Pick<JobView, "id" | "state">) {
   return useQuery({
-    queryKey: ["artifacts", id],
-    queryFn: async () => unwrap(await client.GET("/jobs/{job_id}/artifacts", { params: { path: { job_id: id } } })),
+    queryKey: ["artifacts", job.id],
+    queryFn: async () => unwrap(await client.GET("/jobs/{job_id}/artifacts", { params: { path: { job_id: job.id } } })),
+    refetchInterval: isActive(job) ? FILES_MS : false,
   });
 }
 
@@ -42,6 +50,19 @@ export function useCancelJob(id: string) {
   return useMutation({
     mutationFn: async () => unwrap(await client.POST("/jobs/{job_id}/cancel", { params: { path: { job_id: id } } })),
     onSuccess: (job) => cache.setQueryData(["job", id], job),
+  });
+}
+
+/** Run a job again that failed or was cancelled: from its newest checkpoint, or from the start. */
+export function useRetryJob(id: string) {
+  const cache = useQueryClient();
+  return useMutation({
+    mutationFn: async (from: "checkpoint" | "start") =>
+      unwrap(await client.POST("/jobs/{job_id}/retry", { params: { path: { job_id: id } }, body: { from } })),
+    onSuccess: (job) => {
+      cache.setQueryData(["job", id], job);
+      for (const key of ["metrics", "artifacts"]) void cache.invalidateQueries({ queryKey: [key, id] });
+    },
   });
 }
 
@@ -54,25 +75,47 @@ export function useCreateJob() {
   });
 }
 
-export function useDatasets() {
-  return useQuery({
-    queryKey: ["datasets"],
-    queryFn: async () => unwrap(await client.GET("/datasets", { params: { query: { limit: 100 } } })),
+interface Page<Row> {
+  data: Row[];
+  has_more: boolean;
+}
+
+/** A list in pages, newest first; read again while the service still checks some of it. */
+function paged<Row extends DatasetView | CheckpointView>(key: string, load: (query: object) => Promise<Page<Row>>) {
+  return infiniteQueryOptions({
+    queryKey: [key],
+    initialPageParam: undefined as string | undefined,
+    queryFn: ({ pageParam }) => load({ limit: PAGE, ...(pageParam ? { after: pageParam } : {}) }),
+    getNextPageParam: (page) => (page.has_more ? page.data.at(-1)?.id : undefined),
+    refetchInterval: (query) =>
+      query.state.data?.pages.some((page) => page.data.some(({ state }) => state === "checking")) ? ACTIVE_MS : false,
   });
 }
 
-export function useCheckpoints() {
-  return useQuery({
-    queryKey: ["checkpoints"],
-    queryFn: async () => unwrap(await client.GET("/checkpoints", { params: { query: { limit: 100 } } })),
-  });
+export function useDatasets() {
+  return useInfiniteQuery(
+    paged("datasets", async (query) => unwrap(await client.GET("/datasets", { params: { query } }))),
+  );
 }
+
+export function useCheckpoints() {
+  return useInfiniteQuery(
+    paged("checkpoints", async (query) => unwrap(await client.GET("/checkpoints", { params: { query } }))),
+  );
+}
+
+export type Pages<Row> = Pick<
+  ReturnType<typeof useInfiniteQuery<Page<Row>>>,
+  "hasNextPage" | "isFetchingNextPage" | "isFetchNextPageError" | "fetchNextPage" | "isPending" | "error"
+> & { data: { pages: Page<Row>[] } | undefined };
 
 export function useCatalog() {
   return useQuery({
     queryKey: ["catalog"],
     queryFn: async () => unwrap(await client.GET("/catalog")),
     staleTime: Number.POSITIVE_INFINITY,
+    // once it was not to be had, the form has no families; it comes by itself when the service is back
+    refetchInterval: (query) => (query.state.data === undefined ? IDLE_MS : false),
   });
 }
 
@@ -80,6 +123,7 @@ export function useHealth() {
   return useQuery({
     queryKey: ["health"],
     queryFn: async () => unwrap(await client.GET("/health")),
-    refetchInterval: 10_000,
+    refetchInterval: (query) => (query.state.status === "error" ? ACTIVE_MS : IDLE_MS),
+    retry: false,
   });
 }

@@ -1,14 +1,15 @@
 import { Link, NavLink, Outlet } from "react-router";
 
 import { useHealth } from "@/api/queries";
-import { ButtonLink } from "@/components/basics";
+import { ButtonLink, Notice } from "@/components/basics";
 import icon from "@/icon.svg";
+import { formatClock } from "@/lib/format";
 
 export function Layout() {
   return (
     <div className="min-h-screen">
       <header className="sticky top-0 z-10 border-b border-line bg-card/90 backdrop-blur">
-        <nav className="mx-auto flex max-w-6xl items-center gap-6 px-6 py-3" aria-label="main">
+        <nav className="mx-auto flex max-w-6xl flex-wrap items-center gap-x-6 gap-y-2 px-4 py-3 sm:px-6" aria-label="main">
           <Link to="/" className="flex items-center gap-2 font-semibold tracking-tight">
             <img src={icon} alt="" className="size-5" />
             detrdistill
@@ -18,14 +19,16 @@ export function Layout() {
           <a href="/docs" className="text-soft hover:text-ink">
             API
           </a>
-          <span className="grow" />
-          <Workers />
-          <ButtonLink to="/view/new" look="primary">
-            New job
-          </ButtonLink>
+          <span className="ml-auto flex items-center gap-4">
+            <Workers />
+            <ButtonLink to="/view/new" look="primary">
+              New job
+            </ButtonLink>
+          </span>
         </nav>
       </header>
-      <main className="mx-auto max-w-6xl px-6 py-6">
+      <main className="mx-auto max-w-6xl px-4 py-6 sm:px-6">
+        <ServiceAway />
         <Outlet />
       </main>
     </div>
@@ -40,6 +43,21 @@ function Tab({ to, children }: { to: string; children: string }) {
   );
 }
 
+/** Said once on every page; what the page shows may be old. */
+function ServiceAway() {
+  const { isError, error, dataUpdatedAt } = useHealth();
+  if (!isError) return null;
+  return (
+    <div className="mb-5">
+      <Notice tone="bad" title="The service does not answer">
+        {error.message !== "The service does not answer." && `${error.message} `}
+        {dataUpdatedAt > 0 && `It last did at ${formatClock(new Date(dataUpdatedAt).toISOString())}; what is shown may be older than that. `}
+        This page asks again and goes on by itself.
+      </Notice>
+    </div>
+  );
+}
+
 /** Whether anything would be done with a job submitted now. */
 function Workers() {
   const health = useHealth();
@@ -48,7 +66,7 @@ function Workers() {
   const text = health.isError ? "service unreachable" : count === 0 ? "no worker" : `${count} worker${count > 1 ? "s" : ""}`;
   const look = health.isError || count === 0 ? "bg-bad" : "bg-good";
   return (
-    <span className="hidden items-center gap-1.5 text-xs whitespace-nowrap text-soft sm:flex" title="Jobs wait while there is no worker.">
+    <span className="flex items-center gap-1.5 text-xs whitespace-nowrap text-soft" title="Jobs wait while there is no worker.">
       <span className={`size-1.5 rounded-full ${look}`} />
       {text}
     </span>

@@ -28,6 +28,15 @@ interface Props {
 export function Chart({ curves, xLabel, format, compact = false, fromZero }: Props) {
   const height = compact ? 110 : 220;
   const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot>(null);
+  const latest = useRef(curves);
+  // all but the points: a chart that only grows is not built anew, so that the cursor stays
+  const lines = JSON.stringify(curves.map((curve) => ({ ...curve, x: [], y: [] })));
+
+  useEffect(() => {
+    latest.current = curves;
+    plot.current?.setData(aligned(curves));
+  }, [curves]);
 
   useEffect(() => {
     const element = box.current;
@@ -38,7 +47,7 @@ export function Chart({ curves, xLabel, format, compact = false, fromZero }: Pro
       ticks: { show: false },
       font: FONT,
     };
-    const plot = new uPlot(
+    const drawn = new uPlot(
       {
         width: element.clientWidth,
         height,
@@ -52,7 +61,7 @@ export function Chart({ curves, xLabel, format, compact = false, fromZero }: Pro
         ],
         series: [
           { label: xLabel, value: (_, x: number | null) => (x === null ? "–" : x.toFixed(2)) },
-          ...curves.map((curve) => ({
+          ...(JSON.parse(lines) as Curve[]).map((curve) => ({
             label: curve.label,
             stroke: resolved(element, curve.color),
             width: 1.8,
@@ -63,18 +72,20 @@ export function Chart({ curves, xLabel, format, compact = false, fromZero }: Pro
           })),
         ],
       },
-      aligned(curves),
+      aligned(latest.current),
       element,
     );
-    const observer = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height }));
+    plot.current = drawn;
+    const observer = new ResizeObserver(() => drawn.setSize({ width: element.clientWidth, height }));
     observer.observe(element);
     return () => {
       observer.disconnect();
-      plot.destroy();
+      drawn.destroy();
+      plot.current = null;
     };
-  }, [curves, xLabel, format, height, compact, fromZero]);
+  }, [lines, xLabel, format, height, compact, fromZero]);
 
-  return <div ref={box} className="chart w-full" />;
+  return <div ref={box} className="chart w-full min-w-0 overflow-hidden" />;
 }
 
 /** A custom property as the browser resolves it where the chart stands (uPlot draws on a canvas). */

@@ -2,7 +2,7 @@
 import { type ComponentProps, type ReactNode, useId } from "react";
 
 const INPUT =
-  "w-full rounded-md border border-line bg-card px-2.5 py-1.5 text-sm placeholder:text-faint aria-invalid:border-bad disabled:opacity-50";
+  "w-full scroll-mt-28 rounded-md border border-line bg-card px-2.5 py-1.5 text-sm placeholder:text-faint aria-invalid:border-bad disabled:opacity-50";
 
 interface FieldProps {
   label: ReactNode;

@@ -1,6 +1,6 @@
 /** Upload a data set or a checkpoint: name, files, how far it is, what the server has against it. */
 import { useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useRef, useState } from "react";
+import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
 
 import { ApiProblem, type CheckpointView, type DatasetView, upload } from "@/api/client";
 import { Button, Notice, ProgressBar } from "@/components/basics";
@@ -23,7 +23,7 @@ const KINDS = {
 
 interface Props<T> {
   kind: keyof typeof KINDS;
-  onDone: (created: T) => void;
+  onDone?: (created: T) => void;
 }
 
 export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone }: Props<T>) {
@@ -31,6 +31,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
   const cache = useQueryClient();
   const picker = useRef<HTMLInputElement>(null);
   const [name, setName] = useState("");
+  const [named, setNamed] = useState(false); // by a person; until then the name follows the files
   const [files, setFiles] = useState<File[]>([]);
   const [share, setShare] = useState<number | null>(null);
   const [problem, setProblem] = useState<ApiProblem | null>(null);
@@ -38,7 +39,12 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
   const choose = (chosen: File[]) => {
     setFiles(chosen);
     setProblem(null);
-    if (name === "" && chosen[0]) setName(chosen[0].name.replace(/\.(zip|json|safetensors|onnx)$/, ""));
+    if (!named) setName(chosen.length === 1 && chosen[0] ? chosen[0].name.replace(/\.(zip|json|safetensors|onnx)$/, "") : "");
+  };
+
+  const rename = (event: ChangeEvent<HTMLInputElement>) => {
+    setName(event.target.value);
+    setNamed(event.target.value !== "");
   };
 
   const send = async (event: FormEvent) => {
@@ -53,8 +59,9 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       await cache.invalidateQueries({ queryKey: [kind] });
       setFiles([]);
       setName("");
+      setNamed(false);
       if (picker.current) picker.current.value = "";
-      onDone(created);
+      onDone?.(created);
     } catch (error) {
       setProblem(error as ApiProblem);
     } finally {
@@ -78,7 +85,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       {files.length > 0 && (
         <div className="flex items-end gap-3">
           <div className="grow">
-            <TextField label="Name" value={name} onChange={(event) => setName(event.target.value)} required maxLength={200} />
+            <TextField label="Name" value={name} onChange={rename} required maxLength={200} />
           </div>
           <Button type="submit" look="primary" disabled={share !== null || name.trim() === ""}>
             Upload
@@ -93,7 +100,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       )}
       {problem && (
         <Notice tone="bad" title={problem.message}>
-          {problem.fields.map((field) => field.hint).filter(Boolean).join(" ")}
+          {problem.fields.map(({ detail, hint }) => [detail === problem.message ? "" : detail, hint].filter(Boolean).join(" ")).join(" ")}
         </Notice>
       )}
     </form>

@@ -3,6 +3,7 @@ import type { ComponentProps, ReactNode } from "react";
 import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
+import { verdictTitle } from "@/lib/format";
 
 const LOOKS = {
   primary: "bg-ink text-page hover:opacity-85",
@@ -22,9 +23,9 @@ export function ButtonLink({ look = "plain", ...rest }: ComponentProps<typeof Li
 
 export function Card({ title, aside, children }: { title?: ReactNode; aside?: ReactNode; children: ReactNode }) {
   return (
-    <section className="rounded-lg border border-line bg-card">
+    <section className="min-w-0 rounded-lg border border-line bg-card">
       {title && (
-        <header className="flex items-center justify-between gap-4 border-b border-line px-4 py-2.5">
+        <header className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 border-b border-line px-4 py-2.5">
           <h2 className="text-sm font-semibold">{title}</h2>
           {aside}
         </header>
@@ -42,12 +43,24 @@ const STATE_LOOKS: Record<JobView["state"], string> = {
   cancelled: "bg-tint text-soft",
 };
 
-export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested"> }) {
+const CHIP = "inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium";
+
+export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested" | "result"> }) {
   const stopping = job.state === "running" && job.cancel_requested;
+  const look = job.result?.verdict ? "bg-tint text-soft" : STATE_LOOKS[job.state];
   return (
-    <span className={`inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium ${STATE_LOOKS[job.state]}`}>
+    <span className={`${CHIP} ${look}`}>
       {job.state === "running" && <span className="size-1.5 animate-pulse rounded-full bg-current" />}
       {stopping ? "cancelling" : job.state}
+    </span>
+  );
+}
+
+/** Beside the state of a job that succeeded, where its numbers are no success. */
+export function VerdictChip({ verdict }: { verdict: string }) {
+  return (
+    <span className={`${CHIP} bg-bad/12 text-bad`} title={verdict}>
+      {verdictTitle(verdict).toLowerCase()}
     </span>
   );
 }
@@ -68,13 +81,31 @@ export function ProgressBar({ share, label }: { share: number; label: string }) 
   );
 }
 
-export function Notice({ tone, title, children }: { tone: "bad" | "soft"; title?: ReactNode; children?: ReactNode }) {
-  const look = tone === "bad" ? "border-bad/40 bg-bad/8" : "border-line bg-tint";
+const TONES = {
+  bad: { box: "border-bad/40 bg-bad/8", title: "text-bad" },
+  warn: { box: "border-warn/40 bg-warn/8", title: "text-warn" },
+  soft: { box: "border-line bg-tint", title: "" },
+};
+
+export function Notice({ tone, title, children }: { tone: keyof typeof TONES; title?: ReactNode; children?: ReactNode }) {
+  const look = TONES[tone];
   return (
-    <div role={tone === "bad" ? "alert" : "status"} className={`rounded-lg border px-4 py-3 ${look}`}>
-      {title && <p className={`font-medium ${tone === "bad" ? "text-bad" : ""}`}>{title}</p>}
+    <div role={tone === "soft" ? "status" : "alert"} className={`rounded-lg border px-4 py-3 break-words ${look.box}`}>
+      {title && <p className={`font-medium ${look.title}`}>{title}</p>}
       {children && <div className="mt-1 text-soft">{children}</div>}
     </div>
+  );
+}
+
+export function Warning({ children }: { children: ReactNode }) {
+  return <p className="mt-1 text-xs break-words text-warn">{children}</p>;
+}
+
+export function Loading() {
+  return (
+    <p role="status" className="py-4 text-soft">
+      Loading…
+    </p>
   );
 }
 

@@ -1,8 +1,21 @@
-import type { CheckpointView } from "@/api/client";
+/** Data sets and checkpoints in few words. */
+import type { CheckpointView, DatasetView } from "@/api/client";
 import { formatCount } from "@/lib/format";
 
 const BLACK_BOXES = { onnx: "ONNX model", detections: "recorded detections" };
 
 /** What a checkpoint is, in few words. */
-export const describe = ({ kind, family, parameters }: CheckpointView) =>
-  kind === "detector" ? `${family}, ${formatCount(parameters)}` : BLACK_BOXES[kind];
+export function describe({ kind, family, parameters, state }: CheckpointView): string {
+  if (state === "checking" || kind === null) return "being checked";
+  return kind === "detector" ? [family, formatCount(parameters)].filter(Boolean).join(", ") : BLACK_BOXES[kind];
+}
+
+export const describeDataset = ({ splits, classes, class_count, state }: DatasetView) =>
+  state === "checking"
+    ? "being checked"
+    : `${formatCount(splits.train?.images ?? 0)} images, ${formatCount(class_count ?? classes.length)} classes`;
+
+/** How much of the detector a checkpoint fills, where that is not all of it. */
+export function partOf({ coverage }: Pick<CheckpointView, "coverage">): string | null {
+  return coverage && coverage.loaded < coverage.total ? `${coverage.loaded} of ${coverage.total} tensors` : null;
+}

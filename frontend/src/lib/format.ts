@@ -2,7 +2,16 @@
 
 export const formatAp = (ap: number | undefined | null) => (ap === undefined || ap === null || ap < 0 ? "–" : (100 * ap).toFixed(1));
 
-export const formatGain = (gain: number) => `${gain >= 0 ? "+" : "−"}${Math.abs(100 * gain).toFixed(1)}`;
+export function formatGain(gain: number): string {
+  const points = Math.abs(100 * gain).toFixed(1);
+  return points === "0.0" ? points : `${gain > 0 ? "+" : "−"}${points}`;
+}
+
+/** The colour of a gain: none for what is shown as 0.0, and none beside a verdict against the result. */
+export function gainLook(gain: number | undefined | null, verdict: string | undefined | null): string {
+  if (gain === undefined || gain === null || verdict || Math.abs(100 * gain) < 0.05) return "";
+  return gain > 0 ? "text-good" : "text-bad";
+}
 
 export function formatDuration(seconds: number): string {
   if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
@@ -32,3 +41,8 @@ export function formatCount(count: number | null): string {
 }
 
 export const formatClock = (time: string) => new Date(time).toLocaleTimeString("en-GB");
+
+export const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** The first words of a verdict, such as "Learned nothing". */
+export const verdictTitle = (verdict: string) => sentence(verdict.split(": ")[0] ?? "");

@@ -19,7 +19,6 @@ from detrdistill.engine.teacher import Teacher
 from detrdistill.errors import CheckpointError, ConfigError, TeacherRejected
 from detrdistill.events import Event, RunResult, StepLogged
 from detrdistill.methods.matched_logits import MatchedLogits
-from detrdistill.preprocessing import Preprocessing
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 
@@ -83,7 +82,7 @@ def onnx_folder(detector: Detector, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def teacher_of(folder: Path) -> OnnxTeacher:
-    return OnnxTeacher(folder, inspect_black_box(folder, "onnx"), Preprocessing.read(folder, 0), (1, 0))
+    return OnnxTeacher(folder, inspect_black_box(folder, "onnx"), SIDE, (1, 0))
 
 
 @pytest.mark.parametrize("batch", [None, 1])

@@ -18,9 +18,9 @@ def config_of(*methods: dict[str, object]) -> DistillConfig:
     return config
 
 
-POINTS = {"kind": "distillation_points", "general": 6}
+POINTS = {"kind": "distillation_points", "variant": "paper", "general": 6}
 EVERY_METHOD = (
-    {"kind": "matched_logits", "selection": "near_targets"},
+    {"kind": "matched_logits", "variant": "official", "selection": "near_targets"},
     {"kind": "target_features", "source": "memory", "quality_iou": "matched"},
     {"kind": "query_prior", "variant": "paper"},
     POINTS,

@@ -15,10 +15,10 @@ from tests.support.factories import tiny_detector
 
 RANKS = 2
 METHODS = (
-    {"kind": "matched_logits", "contrastive_weight": 0, "pair_weight": "teacher_confidence", "split": True},
-    {"kind": "target_features", "source": "memory"},
-    {"kind": "query_prior", "variant": "paper"},
-    {"kind": "distillation_points", "general": 0},
+    {"kind": "matched_logits", "split": True},
+    {"kind": "target_features"},
+    {"kind": "query_prior"},
+    {"kind": "distillation_points", "variant": "paper", "general": 0},
     {"kind": "foreground_memory", "foreground_weight": 1.0, "background_weight": 1.0},
     {"kind": "feature_maps", "source": "memory"},
 )

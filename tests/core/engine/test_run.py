@@ -23,7 +23,11 @@ STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
 DATA = {"image_size": 64, "horizontal_flip": True, "photometric": True, "crop": True}
 TRAINING = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "warmup_steps": 2}
 FOLLOWED = {"gradient_share": {"target": 0.2, "tolerance": 0, "every": 2}}
-METHODS = [{"kind": "matched_logits"} | FOLLOWED, {"kind": "target_features"}, {"kind": "query_prior"}]
+METHODS = [
+    {"kind": "matched_logits", "variant": "official"} | FOLLOWED,
+    {"kind": "target_features", "variant": "official"},
+    {"kind": "query_prior", "variant": "official"},
+]
 
 
 def config_of(**changes) -> TrainConfig | DistillConfig:

@@ -1,92 +1,83 @@
 import { useMemo } from "react";
 
-import type { JobDetail, JobMetrics, Series } from "@/api/client";
+import type { JobDetail, JobMetrics } from "@/api/client";
 import { useJobMetrics } from "@/api/queries";
-import { Card } from "@/components/basics";
+import { Card, Notice } from "@/components/basics";
 import { Chart, type Curve } from "@/components/Chart";
+import { type Group, groups, singles } from "@/features/job/terms";
 
 const COLORS = { teacher: "--color-teacher", student: "--color-student", control: "--color-control" };
-const GROUPS: [prefix: string, title: string][] = [
-  ["detection", "Detection loss"],
-  ["matched_logits", "Matched logits"],
-  ["target_features", "Target-aware features"],
-  ["query_prior", "Query prior"],
-  ["proposal", "Proposals"],
-  ["denoising", "Denoising"],
-];
 
-/** The usual terms in the usual order; others follow. */
-const TERMS = ["classification", "l1", "giou"];
+const points = (value: number) => (100 * value).toFixed(1);
 
-const percent = (value: number) => (100 * value).toFixed(value < 0.1 ? 1 : 0);
-const short = (value: number) => (value === 0 ? "0" : Math.abs(value) < 0.01 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
+/** At most two digits, so that neighbours on an axis differ and still fit. */
+function short(value: number): string {
+  if (value === 0) return "0";
+  const rounded = Number(value.toPrecision(Math.abs(value) < 0.01 ? 2 : 3));
+  return Math.abs(value) < 0.01 || Math.abs(value) >= 1e5 ? rounded.toExponential() : String(rounded);
+}
 
 export function Curves({ job }: { job: JobDetail }) {
-  const metrics = useJobMetrics(job.id).data;
+  const query = useJobMetrics(job.id);
+  const metrics = query.data;
   const ap = useMemo(() => (metrics ? apCurves(metrics) : []), [metrics]);
-  const total = useMemo(() => lossCurves(metrics, (curve) => curve.name === "total"), [metrics]);
-  const lr = useMemo(() => lossCurves(metrics, (curve) => curve.name === "lr"), [metrics]);
-  const further = job.config.kind === "distill" ? Object.keys(job.config.further_teachers ?? {}) : [];
-  if (!metrics || metrics.series.length + metrics.evaluations.length === 0) return null;
+  if (!metrics) return query.error ? <Notice tone="bad" title="The curves could not be loaded">{query.error.message}</Notice> : null;
+  if (metrics.series.length + metrics.evaluations.length === 0) return null;
+  const [total, ...others] = singles(metrics);
   return (
     <div className="grid gap-5 lg:grid-cols-2 lg:[&>:last-child:nth-child(odd)]:col-span-2">
       {ap.length > 0 && (
         <Card title="AP on the validation set">
-          <Chart curves={ap} xLabel="epoch" format={percent} fromZero={0.1} />
+          <Chart curves={ap} xLabel="epoch" format={points} fromZero={0.1} />
         </Card>
       )}
-      {total.length > 0 && (
-        <Card title="Total loss">
-          <Chart curves={total} xLabel="epoch" format={short} />
-        </Card>
-      )}
-      {GROUPS.map(([prefix, title]) => (
-        <LossGroup key={prefix} metrics={metrics} prefix={prefix} title={title} />
+      {total && <Single key={total[0]} metrics={metrics} name={total[0]} title={total[1]} />}
+      {groups(metrics, job.config).map((group) => (
+        <LossGroup key={group.key} metrics={metrics} group={group} />
       ))}
-      {further.map((name) => (
-        <LossGroup key={name} metrics={metrics} prefix={name} title={`Teacher ${name}`} />
+      {others.map(([name, title]) => (
+        <Single key={name} metrics={metrics} name={name} title={title} />
       ))}
-      {lr.length > 0 && (
-        <Card title="Learning rate">
-          <Chart curves={lr} xLabel="epoch" format={short} />
-        </Card>
-      )}
     </div>
   );
 }
 
+function Single({ metrics, name, title }: { metrics: JobMetrics; name: string; title: string }) {
+  const curves = useMemo(() => curvesOf(metrics, name), [metrics, name]);
+  return (
+    <Card title={title}>
+      <Chart curves={curves} xLabel="epoch" format={short} />
+    </Card>
+  );
+}
+
 /** One small chart per term of a loss, the student beside the control. */
-function LossGroup({ metrics, prefix, title }: { metrics: JobMetrics; prefix: string; title: string }) {
-  const terms = useMemo(() => {
-    const found = new Set(metrics.series.map((curve) => curve.name).filter((name) => name.startsWith(`${prefix}.`)));
-    const usual = TERMS.map((term) => `${prefix}.${term}`).filter((name) => found.has(name));
-    return [...new Set([...usual, ...found])].map(
-      (name) => [name.slice(prefix.length + 1), lossCurves(metrics, (curve) => curve.name === name)] as const,
-    );
-  }, [metrics, prefix]);
-  if (terms.length === 0) return null;
+function LossGroup({ metrics, group: { title, terms } }: { metrics: JobMetrics; group: Group }) {
   return (
     <Card title={title} aside={<span className="text-xs text-faint">unweighted terms</span>}>
-      <div className={`grid gap-x-4 gap-y-3 ${terms.length > 1 ? "sm:grid-cols-3" : ""}`}>
-        {terms.map(([term, curves]) => (
-          <figure key={term}>
-            <figcaption className="mb-1 text-xs text-soft">{term.replaceAll(/[._]/g, " ")}</figcaption>
-            <Chart curves={curves} xLabel="epoch" format={short} compact />
-          </figure>
+      <div className={`grid grid-cols-1 gap-x-4 gap-y-3 ${terms.length === 1 ? "" : terms.length === 2 ? "sm:grid-cols-2" : "sm:grid-cols-3"}`}>
+        {terms.map(([name, label]) => (
+          <Term key={name} metrics={metrics} name={name} label={label} />
         ))}
       </div>
     </Card>
   );
 }
 
-function lossCurves(metrics: JobMetrics | undefined, wanted: (curve: Series) => boolean): Curve[] {
-  return (metrics?.series ?? []).filter(wanted).map((curve) => ({
-    label: curve.role,
-    color: COLORS[curve.role],
-    x: curve.epochs,
-    y: curve.values,
-  }));
+function Term({ metrics, name, label }: { metrics: JobMetrics; name: string; label: string }) {
+  const curves = useMemo(() => curvesOf(metrics, name), [metrics, name]);
+  return (
+    <figure className="min-w-0" aria-label={name}>
+      <figcaption className="mb-1 text-xs text-soft">{label}</figcaption>
+      <Chart curves={curves} xLabel="epoch" format={short} compact />
+    </figure>
+  );
 }
+
+const curvesOf = (metrics: JobMetrics, name: string): Curve[] =>
+  metrics.series
+    .filter((curve) => curve.name === name)
+    .map((curve) => ({ label: curve.role, color: COLORS[curve.role], x: curve.epochs, y: curve.values }));
 
 function apCurves(metrics: JobMetrics): Curve[] {
   const curves: Curve[] = [];

@@ -10,14 +10,22 @@ const SNIPPET = `from transformers import AutoModelForObjectDetection
 model = AutoModelForObjectDetection.from_pretrained("student")`;
 
 export function Downloads({ job }: { job: JobDetail }) {
-  const artifacts = useArtifacts(job.id).data?.data ?? [];
+  const query = useArtifacts(job);
+  const artifacts = query.data?.data ?? [];
   const whole = artifacts.find((file) => file.name === "student.zip");
   return (
     <Card title="Downloads">
       {artifacts.length === 0 ? (
-        <p className="text-soft">{isActive(job) ? "Weights will be here when the job has ended." : "This job left no files."}</p>
+        <p className="text-soft">
+          {query.error
+            ? `The files could not be listed: ${query.error.message}`
+            : isActive(job)
+              ? "Log and weights are listed here as soon as there are any."
+              : "This job left no files."}
+        </p>
       ) : (
         <div className="space-y-4">
+          {isActive(job) && <p className="text-xs text-faint">As they are now; the job still runs.</p>}
           {whole && <Weights file={whole} />}
           <ul className="divide-y divide-line text-sm">
             {artifacts
@@ -61,11 +69,17 @@ function File({ file }: { file: ArtifactView }) {
 
 function CopyDigest({ digest }: { digest: string }) {
   const [copied, setCopied] = useState(false);
+  const [whole, setWhole] = useState(false); // where the browser lets no page copy, as over plain HTTP from another machine
   const copy = async () => {
-    await navigator.clipboard.writeText(digest);
-    setCopied(true);
-    setTimeout(() => setCopied(false), 1500);
+    try {
+      await navigator.clipboard.writeText(digest);
+      setCopied(true);
+      setTimeout(() => setCopied(false), 1500);
+    } catch {
+      setWhole(true);
+    }
   };
+  if (whole) return <code className="max-w-40 text-xs break-all select-all">{digest}</code>;
   return (
     <Button className="px-1.5 py-0.5 font-mono text-xs" title={`Copy SHA-256 ${digest}`} onClick={() => void copy()}>
       {copied ? "copied" : digest.slice(0, 8)}

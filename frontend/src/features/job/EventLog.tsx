@@ -13,7 +13,7 @@ const STAGES: Record<string, string> = {
 export function EventLog({ events }: { events: JobEvent[] }) {
   return (
     <Card title="Events">
-      <ol className="max-h-72 space-y-1 overflow-y-auto text-sm">
+      <ol tabIndex={0} aria-label="events" className="max-h-72 space-y-1 overflow-y-auto text-sm">
         {events.toReversed().map((event) => (
           <li key={event.id} className="flex gap-3">
             <time className="font-mono text-xs leading-5 text-faint">{formatClock(event.at)}</time>
@@ -45,7 +45,11 @@ function describe({ kind, data }: JobEvent): string {
       return `checkpoint of the ${text("role")} at step ${text("step")}`;
     case "failed":
       return text("message");
+    case "finished": {
+      const verdict = (data.result as { verdict?: string | null } | undefined)?.verdict;
+      return verdict ? `finished: ${verdict}` : "finished";
+    }
     default:
-      return kind;
+      return kind.replaceAll("_", " ");
   }
 }

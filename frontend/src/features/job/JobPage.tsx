@@ -1,29 +1,35 @@
-import { useParams } from "react-router";
+import { Link, useParams } from "react-router";
 
-import type { JobDetail } from "@/api/client";
-import { type LiveState, useLiveJob } from "@/api/live";
-import { isActive, useCancelJob, useJob } from "@/api/queries";
-import { Button, Card, Notice, ProgressBar, StateChip } from "@/components/basics";
+import { ApiProblem, type JobDetail } from "@/api/client";
+import { type Live, useLiveJob } from "@/api/live";
+import { isActive, useCancelJob, useJob, useRetryJob } from "@/api/queries";
+import { Button, Card, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
 import { Curves } from "@/features/job/Curves";
 import { Downloads } from "@/features/job/Downloads";
 import { EventLog } from "@/features/job/EventLog";
 import { ResultTable } from "@/features/job/ResultTable";
 import { Scores } from "@/features/job/Scores";
 import { Timeline } from "@/features/job/Timeline";
-import { formatAge, formatDuration } from "@/lib/format";
+import { formatAge, formatDuration, sentence, verdictTitle } from "@/lib/format";
+import { labelOf } from "@/lib/pointers";
 import { useNow } from "@/lib/useNow";
 
 export function JobPage() {
   const { id = "" } = useParams();
+  return <Job key={id} id={id} />;
+}
+
+function Job({ id }: { id: string }) {
   const query = useJob(id);
   const live = useLiveJob(id, query.data);
-  if (query.isError && !query.data) return <Notice tone="bad" title="This job cannot be shown">{query.error.message}</Notice>;
   const job = query.data;
-  if (job === undefined) return null;
+  if (job === undefined) return query.error ? <Missing error={query.error} /> : <Loading />;
   return (
     <div className="space-y-5">
-      <Header job={job} live={live.state} />
+      <Header job={job} live={live} />
       {job.error && <Failure job={job} />}
+      {job.waiting_for?.length > 0 && <Waiting pointers={job.waiting_for} />}
+      {job.result?.verdict && <Verdict verdict={job.result.verdict} />}
       <Timeline job={job} />
       {job.state === "running" && <Progress job={job} speed={live.speed} />}
       <Scores job={job} />
@@ -34,7 +40,7 @@ export function JobPage() {
         <EventLog events={live.events} />
       </div>
       <Card title="Configuration">
-        <pre className="max-h-96 overflow-auto font-mono text-xs whitespace-pre-wrap text-soft">
+        <pre className="max-h-96 overflow-auto font-mono text-xs break-words whitespace-pre-wrap text-soft">
           {JSON.stringify(job.config, null, 2)}
         </pre>
       </Card>
@@ -42,15 +48,37 @@ export function JobPage() {
   );
 }
 
-function Header({ job, live }: { job: JobDetail; live: LiveState }) {
+function Missing({ error }: { error: Error }) {
+  const unknown = error instanceof ApiProblem && [404, 422].includes(error.problem.status);
+  return (
+    <Notice tone="bad" title={unknown ? "There is no such job" : "This job cannot be shown"}>
+      {!unknown && `${error.message} `}
+      <Link to="/" className="underline">
+        All jobs
+      </Link>
+    </Notice>
+  );
+}
+
+function Waiting({ pointers }: { pointers: string[] }) {
+  const names = pointers.map((pointer) => labelOf(pointer)?.toLowerCase() ?? pointer);
+  return (
+    <Notice tone="soft" title="Waiting for files that are still being checked">
+      {names.join(", ")}
+    </Notice>
+  );
+}
+
+function Header({ job, live }: { job: JobDetail; live: Live }) {
   const cancel = useCancelJob(job.id);
-  const now = useNow(5000);
+  const now = useNow(live.state === "reconnecting" ? 1000 : 5000);
   const ran = job.started_at && (job.finished_at ? Date.parse(job.finished_at) : now) - Date.parse(job.started_at);
   return (
     <header className="flex flex-wrap items-start gap-x-4 gap-y-2">
-      <div className="mr-auto">
-        <h1 className="flex items-center gap-3 text-lg font-semibold">
-          {job.name} <StateChip job={job} />
+      <div className="mr-auto min-w-0">
+        <h1 className="flex flex-wrap items-center gap-x-3 text-lg font-semibold break-words">
+          <span className="min-w-0">{job.name}</span> <StateChip job={job} />
+          {job.result?.verdict && <VerdictChip verdict={job.result.verdict} />}
         </h1>
         <p className="mt-0.5 text-xs text-faint">
           {job.kind === "distill" ? "distillation" : "training"}, created {formatAge(job.created_at, now)}
@@ -59,22 +87,51 @@ function Header({ job, live }: { job: JobDetail; live: LiveState }) {
           {job.worker && job.state === "running" && `, on ${job.worker}`}
         </p>
       </div>
-      {isActive(job) && <LiveChip state={live} />}
+      {isActive(job) && <LiveChip live={live} now={now} />}
       {isActive(job) && (
         <Button look="danger" disabled={job.cancel_requested || cancel.isPending} onClick={() => cancel.mutate()}>
           {job.cancel_requested ? "Cancelling…" : "Cancel"}
         </Button>
       )}
+      {(job.state === "failed" || job.state === "cancelled") && <Retry id={job.id} />}
+      {cancel.error && isActive(job) && (
+        <div className="w-full">
+          <Notice tone="bad" title="The job was not cancelled">{cancel.error.message}</Notice>
+        </div>
+      )}
     </header>
   );
 }
 
-function LiveChip({ state }: { state: LiveState }) {
+/** Run the job again, with what it has done so far or without. */
+function Retry({ id }: { id: string }) {
+  const retry = useRetryJob(id);
+  return (
+    <>
+      <Button look="primary" disabled={retry.isPending} onClick={() => retry.mutate("checkpoint")}>
+        Go on from the last checkpoint
+      </Button>
+      <Button disabled={retry.isPending} onClick={() => retry.mutate("start")}>
+        Run again from the start
+      </Button>
+      {retry.error && (
+        <div className="w-full">
+          <Notice tone="bad" title="The job was not started again">
+            {retry.error.message} {retry.error instanceof ApiProblem && retry.error.fields.map(({ hint }) => hint).join(" ")}
+          </Notice>
+        </div>
+      )}
+    </>
+  );
+}
+
+function LiveChip({ live: { state, lastAt }, now }: { live: Live; now: number }) {
   const looks = { live: "bg-good", reconnecting: "animate-pulse bg-student", ended: "bg-control" };
+  const last = lastAt === null ? "" : `, last event ${Math.max(0, Math.round((now - lastAt) / 1000))} s ago`;
   return (
     <span className="flex items-center gap-1.5 self-center text-xs text-soft" data-live={state}>
       <span className={`size-1.5 rounded-full ${looks[state]}`} />
-      {state === "live" ? "live" : state === "reconnecting" ? "reconnecting…" : "not live"}
+      {state === "live" ? "live" : state === "reconnecting" ? `reconnecting…${last}` : "not live"}
     </span>
   );
 }
@@ -87,9 +144,19 @@ function Failure({ job }: { job: JobDetail }) {
       {error.hint && <p className="whitespace-pre-wrap">{error.hint}</p>}
       {error.pointer && (
         <p className="mt-1 text-xs">
-          Field: <code>{error.pointer}</code>
+          Field: {labelOf(error.pointer) ?? <code>{error.pointer}</code>}
         </p>
       )}
+    </Notice>
+  );
+}
+
+/** Why the numbers of a job that succeeded are no success. Its first words are the title. */
+function Verdict({ verdict }: { verdict: string }) {
+  const title = verdictTitle(verdict);
+  return (
+    <Notice tone="bad" title={title}>
+      <p>{sentence(verdict.slice(title.length + 2))}</p>
     </Notice>
   );
 }

@@ -1,6 +1,6 @@
 import type { ModelReport, RunResult } from "@/api/client";
 import { Card, Dot } from "@/components/basics";
-import { formatAp, formatCount } from "@/lib/format";
+import { formatAp, formatCount, verdictTitle } from "@/lib/format";
 
 const ROLES = ["teacher", "student", "control"] as const;
 
@@ -22,6 +22,7 @@ export function ResultTable({ result }: { result: RunResult }) {
       title="Result"
       aside={<span className="text-xs text-faint">measured on the exported files; {result.device}</span>}
     >
+      {result.verdict && <p className="mb-3 font-medium text-bad">{verdictTitle(result.verdict)}</p>}
       <div className="overflow-x-auto">
         <table className="w-full text-right">
           <thead className="text-xs text-soft">

@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 
 import type { JobDetail } from "@/api/client";
 import { Dot } from "@/components/basics";
-import { formatAp, formatGain } from "@/lib/format";
+import { formatAp, formatGain, gainLook } from "@/lib/format";
 
 /** The numbers the job is about. While it runs: the best so far. */
 export function Scores({ job }: { job: JobDetail }) {
@@ -11,7 +11,7 @@ export function Scores({ job }: { job: JobDetail }) {
   const student = result?.student.metrics.ap ?? job.ap.student;
   const control = result?.control?.metrics.ap ?? job.ap.control;
   const gain = result?.kd_gain;
-  const retained = teacher && student !== undefined ? `${Math.round((100 * student) / teacher)} % of the teacher` : null;
+  const retained = !result?.verdict && teacher && student !== undefined ? `${Math.round((100 * student) / teacher)} % of the teacher` : null;
   const distilled = job.config.kind === "distill";
   return (
     <dl className="grid grid-cols-2 gap-3 lg:grid-cols-4">
@@ -26,9 +26,9 @@ export function Scores({ job }: { job: JobDetail }) {
           <Score label={<><Dot role="control" /> Control AP</>} value={formatAp(control)} note="same student, not distilled" />
           <Score
             label="KD gain"
-            value={gain === null || gain === undefined ? "–" : formatGain(gain)}
-            note="student minus control"
-            look={gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}
+            value={gain === null || gain === undefined || result?.verdict ? "–" : formatGain(gain)}
+            note={result?.verdict ? "says nothing: see the verdict" : "student minus control"}
+            look={gainLook(gain, result?.verdict)}
           />
         </>
       )}

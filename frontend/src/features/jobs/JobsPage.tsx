@@ -1,16 +1,17 @@
+import type { ReactNode } from "react";
 import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, Dot, Empty, Notice, ProgressBar, StateChip } from "@/components/basics";
-import { formatAge, formatAp, formatDuration, formatGain } from "@/lib/format";
+import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
+import { formatAge, formatAp, formatDuration, formatGain, gainLook } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
 export function JobsPage() {
   const jobs = useJobs();
   const now = useNow(5000);
   if (jobs.isError && !jobs.data) return <Notice tone="bad" title="The jobs could not be loaded">{jobs.error.message}</Notice>;
-  if (jobs.isPending) return null;
+  if (jobs.isPending) return <Loading />;
   const rows = jobs.data.pages.flatMap((page) => page.data);
   if (rows.length === 0) return <Welcome />;
   return (
@@ -22,17 +23,17 @@ export function JobsPage() {
             <tr>
               <Head>Job</Head>
               <Head>State</Head>
-              <Head>
+              <Head look={WIDE}>
                 <Dot role="teacher" /> Teacher AP
               </Head>
               <Head>
                 <Dot role="student" /> Student AP
               </Head>
-              <Head>
+              <Head look={WIDE}>
                 <Dot role="control" /> Control AP
               </Head>
               <Head>KD gain</Head>
-              <Head>Created</Head>
+              <Head look={WIDE}>Created</Head>
             </tr>
           </thead>
           <tbody className="divide-y divide-line">
@@ -51,22 +52,27 @@ export function JobsPage() {
   );
 }
 
-function Head({ children }: { children: React.ReactNode }) {
-  return <th className="px-4 py-2 font-medium whitespace-nowrap">{children}</th>;
+/** Columns that a phone has no room for; the page of the job has them. */
+const WIDE = "hidden sm:table-cell";
+const CELL = "px-2 py-3 sm:px-4";
+
+function Head({ look = "", children }: { look?: string; children: ReactNode }) {
+  return <th className={`px-2 py-2 font-medium sm:px-4 sm:whitespace-nowrap ${look}`}>{children}</th>;
 }
 
 function Row({ job, now }: { job: JobView; now: number }) {
-  const gain = job.result?.kd_gain;
+  const verdict = job.result?.verdict;
+  const gain = verdict ? null : job.result?.kd_gain;
   return (
     <tr className="hover:bg-tint/60">
-      <td className="px-4 py-3">
+      <td className={`${CELL} break-words`}>
         <Link to={`/view/jobs/${job.id}`} className="font-medium hover:underline">
           {job.name}
         </Link>
         <p className="text-xs text-faint">{job.kind === "distill" ? "distillation" : "training"}</p>
       </td>
-      <td className="w-56 px-4 py-3">
-        <StateChip job={job} />
+      <td className={`${CELL} sm:w-56`}>
+        <StateChip job={job} /> {verdict && <VerdictChip verdict={verdict} />}
         {job.state === "running" && (
           <div className="mt-2 space-y-1">
             <ProgressBar share={job.progress} label={`progress of ${job.name}`} />
@@ -75,15 +81,16 @@ function Row({ job, now }: { job: JobView; now: number }) {
             </p>
           </div>
         )}
+        {job.waiting_for?.length > 0 && <p className="mt-1 text-xs text-faint">waits: files are being checked</p>}
         {job.state === "failed" && <p className="mt-1 line-clamp-2 text-xs text-faint">{job.error?.message}</p>}
       </td>
-      <td className="px-4 py-3">{formatAp(job.ap.teacher)}</td>
-      <td className="px-4 py-3 font-semibold">{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
-      <td className="px-4 py-3">{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
-      <td className={`px-4 py-3 ${gain === null || gain === undefined ? "" : gain >= 0 ? "text-good" : "text-bad"}`}>
+      <td className={`${CELL} ${WIDE}`}>{formatAp(job.ap.teacher)}</td>
+      <td className={`${CELL} font-semibold`}>{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
+      <td className={`${CELL} ${WIDE}`}>{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
+      <td className={`${CELL} ${gainLook(gain, job.result?.verdict)}`}>
         {gain === null || gain === undefined ? "–" : formatGain(gain)}
       </td>
-      <td className="px-4 py-3 whitespace-nowrap text-soft">{formatAge(job.created_at, now)}</td>
+      <td className={`${CELL} ${WIDE} whitespace-nowrap text-soft`}>{formatAge(job.created_at, now)}</td>
     </tr>
   );
 }

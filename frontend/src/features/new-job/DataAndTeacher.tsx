@@ -3,67 +3,114 @@ import { useState } from "react";
 import type { CheckpointView, DatasetView } from "@/api/client";
 import { useCheckpoints, useDatasets } from "@/api/queries";
 import { Button, Card } from "@/components/basics";
-import { SelectField } from "@/components/Field";
+import { CheckField } from "@/components/Field";
+import { ResourceSelect } from "@/components/ResourceSelect";
 import { Uploader } from "@/components/Uploader";
-import type { Draft } from "@/features/new-job/draft";
-import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
-import { describe } from "@/lib/checkpoint";
-import { formatCount } from "@/lib/format";
+import { ClassMap } from "@/features/new-job/ClassMap";
+import { type Change, type Config, type Draft, type Json, type ProblemAt, SECOND, isObject } from "@/features/new-job/draft";
+import { valueAt } from "@/features/new-job/document";
+import { describe, describeDataset, partOf } from "@/lib/checkpoint";
+import { without } from "@/lib/without";
 
-export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
-  const datasets = useDatasets().data?.data ?? [];
-  const checkpoints = useCheckpoints().data?.data ?? [];
+interface Props {
+  draft: Draft;
+  change: Change;
+  problemAt: ProblemAt;
+  /** The configuration as it would be sent; undefined while its JSON is broken. */
+  config: Config | undefined;
+  /** The configuration is edited as JSON, class names too. */
+  asJson: boolean;
+  /** The service refused a checkpoint that fills only a part of its detector. */
+  partial: boolean;
+}
+
+export function DataAndTeacher({ draft, change, problemAt, config, asJson, partial }: Props) {
+  const datasets = useDatasets();
+  const checkpoints = useCheckpoints();
   const [uploading, setUploading] = useState<"datasets" | "checkpoints" | null>(null);
-  const distil = draft.kind === "distill";
-  const offered = checkpoints.map((checkpoint) => (
-    <option key={checkpoint.id} value={checkpoint.id}>
-      {checkpoint.name} ({describe(checkpoint)})
-    </option>
-  ));
+  const distil = (config?.kind ?? draft.kind) === "distill";
+  const known = checkpoints.data?.pages.flatMap((page) => page.data) ?? [];
+  const ours = datasets.data?.pages.flatMap((page) => page.data).find(({ id }) => id === draft.datasetId)?.classes ?? [];
+  const chosen = [draft.teacherId, ...Object.values(draft.furtherIds), draft.studentId].map((id) => known.find((row) => row.id === id));
+  const part = chosen.map((row) => row && partOf(row)).find(Boolean);
+
+  const classMap = (teacher: string, id: string) =>
+    !asJson &&
+    id !== "" && (
+      <ClassMap
+        teacher={teacher}
+        pairs={draft.classMaps[teacher] ?? []}
+        teachersClasses={known.find((row) => row.id === id)?.classes ?? []}
+        ourClasses={ours}
+        onChange={(pairs) => change({ classMaps: { ...draft.classMaps, [teacher]: pairs } })}
+        problem={problemAt(`/config${teacher && `/further_teachers/${teacher}`}/teacher/class_map`)}
+      />
+    );
+
+  const chooseFurther = (name: string, id: string) => {
+    const others = without(draft.furtherIds, name);
+    change({
+      furtherIds: id === "" ? others : { ...others, [name]: id },
+      ...(id === "" && name === SECOND && !asJson ? { document: withoutFurther(draft.document, name) } : {}),
+    });
+  };
+
   return (
     <Card title={distil ? "Data and teacher" : "Data"}>
       <div className={`grid gap-4 ${distil ? "md:grid-cols-2" : ""}`}>
-        <div className="space-y-2">
-          <SelectField
+        <div className="min-w-0 space-y-2">
+          <ResourceSelect
             label="Data set"
+            query={datasets}
             value={draft.datasetId}
-            onChange={(event) => change({ datasetId: event.target.value })}
+            onChange={(datasetId) => change({ datasetId })}
+            describe={describeDataset}
+            empty="choose…"
             problem={problemAt("/dataset_id")}
-          >
-            <option value="">choose…</option>
-            {datasets.map((dataset) => (
-              <option key={dataset.id} value={dataset.id}>
-                {dataset.name} ({formatCount(dataset.splits.train?.images ?? 0)} images, {dataset.classes.length} classes)
-              </option>
-            ))}
-          </SelectField>
+          />
           <Button onClick={() => setUploading(uploading === "datasets" ? null : "datasets")}>Upload a data set</Button>
         </div>
         {distil && (
-          <div className="space-y-2">
-            <SelectField
+          <div className="min-w-0 space-y-3">
+            <ResourceSelect
               label="Teacher"
+              query={checkpoints}
               value={draft.teacherId}
-              onChange={(event) => change({ teacherId: event.target.value })}
+              onChange={(teacherId) => change({ teacherId })}
+              describe={describe}
+              empty="choose…"
               problem={problemAt("/teacher_id")}
-            >
-              <option value="">choose…</option>
-              {offered}
-            </SelectField>
-            <SelectField
-              label="Second teacher"
-              value={draft.secondTeacherId}
-              onChange={(event) => change({ secondTeacherId: event.target.value })}
-              hint="Adds its matched logits, in the recommended variant."
-              problem={problemAt("/further_teacher_ids/second")}
-            >
-              <option value="">none</option>
-              {offered}
-            </SelectField>
+            />
+            {classMap("", draft.teacherId)}
+            {furtherNames(config, asJson).map((name) => (
+              <div key={name} className="space-y-2">
+                <ResourceSelect
+                  label={name === SECOND ? "Second teacher" : `Teacher ${name}`}
+                  query={checkpoints}
+                  value={draft.furtherIds[name] ?? ""}
+                  onChange={(id) => chooseFurther(name, id)}
+                  describe={describe}
+                  empty="none"
+                  hint={name === SECOND && !asJson ? "Adds its matched logits, in the recommended variant." : undefined}
+                  problem={problemAt(`/further_teacher_ids/${name}`)}
+                />
+                {classMap(name, draft.furtherIds[name] ?? "")}
+              </div>
+            ))}
             <Button onClick={() => setUploading(uploading === "checkpoints" ? null : "checkpoints")}>Upload a checkpoint</Button>
           </div>
         )}
       </div>
+      {(partial || draft.allowPartial) && (
+        <div className="mt-4">
+          <CheckField
+            label={part ? `Use it although only ${part} fit` : "Use it although only a part of its tensors fits"}
+            hint="The others begin with random values; such a detector has to be trained before it is of use."
+            checked={draft.allowPartial}
+            onChange={(event) => change({ allowPartial: event.target.checked })}
+          />
+        </div>
+      )}
       <div className="mt-4 empty:hidden">
         {uploading === "datasets" && (
           <Uploader<DatasetView>
@@ -86,4 +133,16 @@ export function DataAndTeacher({ draft, change, problemAt }: { draft: Draft; cha
       </div>
     </Card>
   );
+}
+
+/** Further teachers that need a checkpoint: those of the configuration, and the one the form can add. */
+function furtherNames(config: Config | undefined, asJson: boolean): string[] {
+  const further = config?.kind === "distill" && isObject(config.further_teachers) ? config.further_teachers : {};
+  const named = Object.keys(further).filter((name) => valueAt(further, `/${name}/teacher/source`) !== "ema");
+  return asJson || named.includes(SECOND) ? named : [...named, SECOND];
+}
+
+function withoutFurther(document: Json, name: string): Json {
+  if (!isObject(document.further_teachers)) return document;
+  return { ...document, further_teachers: without(document.further_teachers, name) };
 }

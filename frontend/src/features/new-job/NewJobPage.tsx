@@ -1,20 +1,20 @@
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useEffect, useRef, useState } from "react";
 import { useNavigate } from "react-router";
 
-import { ApiProblem } from "@/api/client";
-import { useCreateJob } from "@/api/queries";
+import { ApiProblem, type JobCreate } from "@/api/client";
+import { useCatalog, useCreateJob } from "@/api/queries";
 import { Button, Card, Notice } from "@/components/basics";
 import { Choice, TextField } from "@/components/Field";
-import { type Config, type Draft, EMPTY, toConfig, toRequest } from "@/features/new-job/draft";
+import { namedTwice } from "@/features/new-job/ClassMap";
+import { Complaints } from "@/features/new-job/Complaints";
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
+import { keptFields, parsed, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
+import { type Change, type Config, EMPTY, type ProblemAt, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
 import { Recipe } from "@/features/new-job/Recipe";
 import { RecipeField } from "@/features/new-job/RecipeField";
 import { Student } from "@/features/new-job/Student";
+import { hintInWords } from "@/lib/pointers";
 import { randomKey } from "@/lib/randomKey";
-
-export type Change = (change: Partial<Draft>) => void;
-/** The server's complaint about a field, by its JSON pointer. */
-export type ProblemAt = (...pointers: string[]) => string | undefined;
 
 const KINDS = [
   ["distill", "Distil a teacher"],
@@ -24,64 +24,102 @@ const KINDS = [
 export function NewJobPage() {
   const navigate = useNavigate();
   const create = useCreateJob();
+  const recipes = useCatalog().data?.recipes ?? [];
   const [draft, setDraft] = useState(EMPTY);
   const [json, setJson] = useState<string | null>(null);
   const [jsonError, setJsonError] = useState<string | null>(null);
+  const [sent, setSent] = useState<JobCreate | null>(null);
   const [key, setKey] = useState(() => randomKey()); // a double click makes one job
+  const page = useRef<HTMLDivElement>(null);
 
   const change: Change = (values) => setDraft((old) => ({ ...old, ...values }));
+  const config = json === null ? toConfig(draft) : readable(json);
   const problem = create.error instanceof ApiProblem ? create.error : null;
+  const request = config && toRequest(draft, config);
+  const open = (problem?.fields ?? []).filter(({ pointer }) => unchanged(sent, request, pointer));
   const problemAt: ProblemAt = (...pointers) => {
-    const field = problem?.fields.find(({ pointer }) => pointers.includes(pointer));
-    return field && (field.hint ? `${field.detail} ${field.hint}` : field.detail);
+    const field = open.find(({ pointer }) => pointers.includes(pointer));
+    return field && (field.hint ? `${field.detail} ${hintInWords(field.hint)}` : field.detail);
   };
+  const answered = problem !== null && problem.fields.length > 0 && open.length === 0;
+
+  useEffect(() => {
+    if (problem) page.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+  }, [problem]);
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
-    let config: Config = toConfig(draft);
-    if (json !== null) {
-      try {
-        config = JSON.parse(json) as Config;
-        setJsonError(null);
-      } catch (error) {
-        setJsonError((error as Error).message);
-        return;
-      }
-    }
+    if (json === null && Object.values(draft.classMaps).some(namedTwice)) return; // said at the field
     try {
-      const job = await create.mutateAsync({ key, body: toRequest(draft, config) });
+      const chosen = json === null ? toConfig(draft) : (parsed(json) as unknown as Config);
+      const body = toRequest(draft, chosen);
+      setJsonError(null);
+      setSent(body);
+      const job = await create.mutateAsync({ key, body });
       await navigate(`/view/jobs/${job.id}`);
-    } catch {
+    } catch (error) {
+      if (!(error instanceof ApiProblem)) setJsonError((error as Error).message);
       setKey(randomKey()); // shown below; the corrected request is a new one
     }
   };
 
+  const recipeOf = (name: string) => recipes.find((recipe) => recipe.name === name)?.config;
+  const switchView = () => {
+    setJsonError(null);
+    if (json === null) return setJson(JSON.stringify(toConfig(draft), null, 2));
+    try {
+      setDraft(withDocument(draft, json, recipeOf));
+      setJson(null);
+    } catch (error) {
+      setJsonError(`The form cannot show this: ${(error as Error).message}`);
+    }
+  };
+
+  const takeClassMap = (teacher: string, map: Record<string, string>) => {
+    if (json === null) change({ classMaps: { ...draft.classMaps, [teacher]: Object.entries(map) } });
+    else if (config) setJson(JSON.stringify(withClassMap(config, teacher, map), null, 2));
+    create.reset();
+  };
+
   return (
-    <div className="space-y-5">
+    <div className="space-y-5" ref={page}>
       <div className="flex flex-wrap items-center justify-between gap-3">
         <h1 className="text-lg font-semibold">New job</h1>
-        <Choice name="kind" value={draft.kind} options={KINDS} onChange={(kind) => change({ kind })} />
+        {json === null && <Choice name="kind" value={draft.kind} options={KINDS} onChange={(kind) => change({ kind })} />}
       </div>
-      <DataAndTeacher draft={draft} change={change} problemAt={problemAt} />
+      <DataAndTeacher
+        draft={draft}
+        change={change}
+        problemAt={problemAt}
+        config={config}
+        asJson={json !== null}
+        partial={problem?.problem.code === "checkpoint_partial"}
+      />
       <form onSubmit={(event) => void submit(event)} className="space-y-5" aria-label="new job">
         <Card>
           <div className="grid gap-4 md:grid-cols-2">
-          <TextField
-            label="Name"
-            value={draft.name}
-            onChange={(event) => change({ name: event.target.value })}
-            placeholder="r50 to r18 on road signs"
-            required
-            maxLength={200}
-            problem={problemAt("/name")}
-          />
-          <RecipeField draft={draft} change={change} problemAt={problemAt} />
+            <TextField
+              label="Name"
+              value={draft.name}
+              onChange={(event) => change({ name: event.target.value })}
+              placeholder="r50 to r18 on road signs"
+              required
+              maxLength={200}
+              problem={problemAt("/name")}
+            />
+            <RecipeField
+              draft={draft}
+              choose={(name) => setDraft(withRecipe(draft, name, recipeOf(name)))}
+              disabled={json !== null}
+              problemAt={problemAt}
+            />
           </div>
         </Card>
         {json === null ? (
           <>
             <Student draft={draft} change={change} problemAt={problemAt} />
             <Recipe draft={draft} change={change} problemAt={problemAt} />
+            <Kept pointers={keptFields(draft.document, draft.kind)} drop={() => change({ document: {} })} />
           </>
         ) : (
           <Card title="Configuration">
@@ -93,17 +131,15 @@ export function NewJobPage() {
               rows={24}
               className="w-full rounded-md border border-line bg-card p-3 font-mono text-xs"
             />
-            {jsonError && <p className="mt-1 text-xs text-bad">{jsonError}</p>}
           </Card>
         )}
-        {create.error && <Complaints error={create.error} />}
-        <div className="flex items-center gap-3">
+        {jsonError && <Notice tone="bad" title={jsonError} />}
+        {create.error && !answered && !jsonError && <Complaints error={create.error} fields={open} takeClassMap={takeClassMap} />}
+        <div className="flex flex-wrap items-center gap-3">
           <Button type="submit" look="primary" disabled={create.isPending || draft.datasetId === ""}>
             {create.isPending ? "Submitting…" : "Start job"}
           </Button>
-          <Button onClick={() => setJson(json === null ? JSON.stringify(toConfig(draft), null, 2) : null)}>
-            {json === null ? "Edit as JSON" : "Back to the form"}
-          </Button>
+          <Button onClick={switchView}>{json === null ? "Edit as JSON" : "Back to the form"}</Button>
           {draft.datasetId === "" && <span className="text-xs text-faint">Choose or upload a data set first.</span>}
         </div>
       </form>
@@ -111,18 +147,32 @@ export function NewJobPage() {
   );
 }
 
-/** Everything the server has against the request; fields on the page also show their own. */
-function Complaints({ error }: { error: Error }) {
-  const fields = error instanceof ApiProblem ? error.fields : [];
+/** What was written as JSON and is sent with the form. */
+function Kept({ pointers, drop }: { pointers: string[]; drop: () => void }) {
+  if (pointers.length === 0) return null;
+  const names = pointers.map((pointer) => pointer.slice(1).replaceAll("/", "."));
   return (
-    <Notice tone="bad" title={error.message}>
-      <ul>
-        {fields.map((field) => (
-          <li key={field.pointer + field.detail}>
-            <code>{field.pointer}</code> {field.detail !== error.message && field.detail} {field.hint}
-          </li>
-        ))}
-      </ul>
+    <Notice tone="soft" title="Fields outside this form are kept">
+      <p>
+        From the JSON: <code className="text-xs break-words">{names.join(", ")}</code>
+      </p>
+      <Button className="mt-2" onClick={drop}>
+        Drop them
+      </Button>
     </Notice>
   );
+}
+
+/** The configuration that a text is; undefined while it is none. */
+function readable(json: string): Config | undefined {
+  try {
+    return parsed(json) as unknown as Config;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a field still holds what was sent, so that the answer to it holds too. */
+function unchanged(sent: JobCreate | null, request: JobCreate | undefined, pointer: string): boolean {
+  return request !== undefined && JSON.stringify(valueAt(sent, pointer)) === JSON.stringify(valueAt(request, pointer));
 }

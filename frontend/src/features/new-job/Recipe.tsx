@@ -1,7 +1,7 @@
 import { Card } from "@/components/basics";
 import { CheckField, SelectField, TextField } from "@/components/Field";
-import { type Draft, type MethodDraft, type MethodKind, METHODS } from "@/features/new-job/draft";
-import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+import { type Change, type Draft, type MethodDraft, type ProblemAt, toConfig } from "@/features/new-job/draft";
+import { METHODS, type MethodKind } from "@/lib/methods";
 
 interface Props {
   draft: Draft;
@@ -21,13 +21,15 @@ export function Recipe(props: Props) {
 function Methods({ draft, change, problemAt }: Props) {
   const set = (kind: MethodKind, values: Partial<MethodDraft>) =>
     change({ methods: { ...draft.methods, [kind]: { ...draft.methods[kind], ...values } } });
-  const active = METHODS.filter(({ kind }) => draft.methods[kind].on).map(({ kind }) => kind);
+  const config = toConfig(draft);
+  const sent = config.kind === "distill" ? (config.methods ?? []).map(({ kind }) => kind) : [];
   return (
     <Card title="Distillation">
+      <ProblemLine problem={problemAt("/config/methods", "/config")} />
       <div className="divide-y divide-line">
         {METHODS.map(({ kind, title, hint, options }) => {
           const method = draft.methods[kind];
-          const at = `/config/methods/${active.indexOf(kind)}`;
+          const at = `/config/methods/${sent.indexOf(kind)}`;
           const problems = ["", "/source", "/variant", "/form", "/class_weight"].map((field) => at + field);
           return (
             <div key={kind} className="grid items-start gap-3 py-3 first:pt-0 md:grid-cols-[1fr_9rem_7rem]">
@@ -45,6 +47,7 @@ function Methods({ draft, change, problemAt }: Props) {
                   onChange={(event) => set(kind, { choice: event.target.value })}
                   problem={method.on ? problemAt(...problems) : undefined}
                 >
+                  {method.choice === "" && <option value="">default</option>}
                   {Object.entries(options).map(([value, label]) => (
                     <option key={value} value={value}>
                       {label}
@@ -63,7 +66,7 @@ function Methods({ draft, change, problemAt }: Props) {
                 value={method.weight}
                 disabled={!method.on}
                 onChange={(event) => set(kind, { weight: event.target.value })}
-                problem={problemAt(`${at}/weight`)}
+                problem={method.on ? problemAt(`${at}/weight`) : undefined}
               />
             </div>
           );
@@ -81,15 +84,20 @@ function Methods({ draft, change, problemAt }: Props) {
           type="number"
           step="any"
           min="0"
-          max="1"
+          max="100"
+          placeholder="default"
           value={draft.minAp}
           onChange={(event) => change({ minAp: event.target.value })}
-          hint="Measured on your validation set before training; below it the job fails and says why."
+          hint="0 to 100; 0 lets every teacher pass. Measured on your validation set before training; below it the job fails and says why."
           problem={problemAt("/config/teacher/min_ap")}
         />
       </div>
     </Card>
   );
+}
+
+function ProblemLine({ problem }: { problem: string | undefined }) {
+  return problem ? <p role="alert" className="mb-3 text-xs text-bad">{problem}</p> : null;
 }
 
 function TrainingCard({ draft, change, problemAt }: Props) {
@@ -100,7 +108,7 @@ function TrainingCard({ draft, change, problemAt }: Props) {
       step="any"
       value={draft[key]}
       onChange={(event) => change({ [key]: event.target.value })}
-      placeholder={key === "imageSize" ? "auto" : undefined}
+      placeholder={key === "imageSize" ? "auto" : draft.recipe ? "as the recipe has it" : "default"}
       hint={hint}
       problem={problemAt(pointer)}
     />

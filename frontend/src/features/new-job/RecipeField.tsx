@@ -1,24 +1,30 @@
 import { useCatalog } from "@/api/queries";
 import { SelectField } from "@/components/Field";
-import { type Draft, fromRecipe } from "@/features/new-job/draft";
-import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+import type { Draft, ProblemAt } from "@/features/new-job/draft";
+
+interface Props {
+  draft: Draft;
+  choose: (name: string) => void;
+  disabled: boolean;
+  problemAt: ProblemAt;
+}
 
 /** Chooses a named configuration; its fields appear in the form and can be changed there. */
-export function RecipeField({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
+export function RecipeField({ draft, choose, disabled, problemAt }: Props) {
   const recipes = useCatalog().data?.recipes ?? [];
   const chosen = recipes.find(({ name }) => name === draft.recipe);
+  const about = chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with published settings.";
   return (
     <SelectField
       label="Recipe"
       value={draft.recipe}
-      onChange={(event) => {
-        const recipe = recipes.find(({ name }) => name === event.target.value);
-        change(recipe ? fromRecipe(recipe.name, recipe.config) : { recipe: "" });
-      }}
-      hint={chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with published settings."}
+      onChange={(event) => choose(event.target.value)}
+      disabled={disabled}
+      hint={disabled ? "Named in the JSON." : about}
       problem={problemAt("/config/recipe")}
     >
       <option value="">none</option>
+      {draft.recipe !== "" && chosen === undefined && <option value={draft.recipe}>{draft.recipe}</option>}
       {recipes.map(({ name, title }) => (
         <option key={name} value={name}>
           {title}

@@ -1,8 +1,8 @@
 import { useCatalog, useCheckpoints } from "@/api/queries";
 import { Card } from "@/components/basics";
 import { Choice, SelectField } from "@/components/Field";
-import type { Draft } from "@/features/new-job/draft";
-import type { Change, ProblemAt } from "@/features/new-job/NewJobPage";
+import { ResourceSelect } from "@/components/ResourceSelect";
+import type { Change, Draft, ProblemAt } from "@/features/new-job/draft";
 import { describe } from "@/lib/checkpoint";
 
 const SOURCES = [
@@ -11,8 +11,9 @@ const SOURCES = [
 ] as const;
 
 export function Student({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
-  const families = useCatalog().data?.families ?? [];
-  const checkpoints = useCheckpoints().data?.data ?? [];
+  const catalog = useCatalog();
+  const checkpoints = useCheckpoints();
+  const families = catalog.data?.families ?? [];
   const sizes = families.find(({ name }) => name === draft.family)?.sizes ?? [];
   const size = sizes.find(({ name }) => name === draft.size);
   return (
@@ -31,8 +32,9 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
               const kept = known.some(({ name }) => name === draft.size);
               change({ family, size: kept ? draft.size : (known[0]?.name ?? "") });
             }}
-            problem={problemAt("/config/student", "/config/student/family")}
+            problem={problemAt("/config/student", "/config/student/family") ?? catalog.error?.message}
           >
+            {families.every(({ name }) => name !== draft.family) && <option value={draft.family}>{draft.family}</option>}
             {families.map(({ name, title, paper }) => (
               <option key={name} value={name}>
                 {title} ({paper})
@@ -46,6 +48,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
             hint={size && `${size.decoder_layers} decoder layers, ${size.queries} queries, width ${size.width}`}
             problem={problemAt("/config/student/size", "/config/student/queries")}
           >
+            {size === undefined && <option value={draft.size}>{draft.size}</option>}
             {sizes.map(({ name, description }) => (
               <option key={name} value={name}>
                 {name}: {description}
@@ -54,20 +57,17 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
           </SelectField>
         </div>
       ) : (
-        <SelectField
+        <ResourceSelect
           label="Checkpoint to start from"
+          query={checkpoints}
           value={draft.studentId}
-          onChange={(event) => change({ studentId: event.target.value })}
+          onChange={(studentId) => change({ studentId })}
+          describe={describe}
+          fits={({ kind }) => kind === "detector" || kind === null}
+          empty="choose…"
           hint="Class heads are kept for classes of the same name and start anew for others."
           problem={problemAt("/student_id", "/config/student")}
-        >
-          <option value="">choose…</option>
-          {checkpoints.filter(({ kind }) => kind === "detector").map((checkpoint) => (
-            <option key={checkpoint.id} value={checkpoint.id}>
-              {checkpoint.name} ({describe(checkpoint)})
-            </option>
-          ))}
-        </SelectField>
+        />
       )}
     </Card>
   );

@@ -1,80 +1,37 @@
 /** What the form holds, and the request it becomes. */
 import type { DistillConfig, JobCreate, TrainConfig } from "@/api/client";
+import { METHODS, type Method, type MethodChoice, type MethodKind } from "@/lib/methods";
+import { without } from "@/lib/without";
 
 export type Config = TrainConfig | DistillConfig;
-type Method = NonNullable<DistillConfig["methods"]>[number];
-export type MethodKind = Method["kind"];
-
-/** A method as the form offers it: its kind, and the field that chooses between its forms, if it has one. */
-export interface MethodChoice {
-  kind: MethodKind;
-  title: string;
-  hint: string;
-  field?: "variant" | "form";
-  options?: Record<string, string>;
-}
-
-const VARIANTS = { recommended: "recommended", official: "released code", paper: "paper" };
-
-export const METHODS: MethodChoice[] = [
-  {
-    kind: "matched_logits",
-    title: "Matched logits",
-    hint: "Class scores and boxes of Hungarian-matched queries, at every decoder layer.",
-    field: "variant",
-    options: VARIANTS,
-  },
-  {
-    kind: "target_features",
-    title: "Target-aware features",
-    hint: "Feature maps where the teacher's good queries look.",
-    field: "variant",
-    options: VARIANTS,
-  },
-  {
-    kind: "query_prior",
-    title: "Query prior",
-    hint: "The teacher's queries as an extra group, with the teacher's assignment of the ground truth.",
-    field: "variant",
-    options: VARIANTS,
-  },
-  {
-    kind: "distillation_points",
-    title: "Distillation points (KD-DETR)",
-    hint: "Teacher and student answer the same queries; no matching is needed.",
-    field: "variant",
-    options: { recommended: "recommended", paper: "paper" },
-  },
-  {
-    kind: "foreground_memory",
-    title: "Foreground memory (CLoCKDistill)",
-    hint: "What the decoder attends to, inside and outside the ground truth apart.",
-  },
-  {
-    kind: "feature_maps",
-    title: "Whole feature maps",
-    hint: "FitNet or MGD, to compare with.",
-    field: "form",
-    options: { fitnet: "FitNet", mgd: "MGD" },
-  },
-];
+export type Json = Record<string, unknown>;
+export type Change = (change: Partial<Draft>) => void;
+/** The server's complaint about a field, by its JSON pointer. */
+export type ProblemAt = (...pointers: string[]) => string | undefined;
 
 export interface MethodDraft {
   on: boolean;
+  /** Empty: what the server takes where nothing is said. */
   choice: string;
   /** Empty: the default of the choice. */
   weight: string;
 }
 
+/** A class of the teacher and the class of the data set that it is. */
+export type ClassPair = [teachers: string, ours: string];
+
+/** Numbers are texts as they were typed; an empty one is left out of the request, so that the server's default holds. */
 export interface Draft {
   kind: "train" | "distill";
   /** Fills what the form does not ask for; empty: the server's defaults. */
   recipe: string;
+  /** What the fields of the recipe held before it was chosen. */
+  beforeRecipe: Partial<Draft> | null;
   name: string;
   datasetId: string;
   teacherId: string;
-  /** Empty: one teacher. It teaches matched logits, which every kind of teacher can; more is to be had as JSON. */
-  secondTeacherId: string;
+  /** Checkpoints of further teachers by name. */
+  furtherIds: Record<string, string>;
   studentFrom: "catalog" | "checkpoint";
   family: string;
   size: string;
@@ -88,21 +45,30 @@ export interface Draft {
   photometric: boolean;
   crop: boolean;
   control: boolean;
+  /** 0 to 100, as every AP on the pages. */
   minAp: string;
   methods: Record<MethodKind, MethodDraft>;
+  /** By the name of the teacher; the first has none. */
+  classMaps: Record<string, ClassPair[]>;
+  allowPartial: boolean;
+  /** The configuration that was last edited as JSON: what the form does not show stays as it is there. */
+  document: Json;
 }
+
+/** The further teacher that the form can add. It teaches matched logits, which every kind of teacher can. */
+export const SECOND = "second";
 
 const firstChoice = ({ options }: MethodChoice) => Object.keys(options ?? {})[0] ?? "";
 
-function methodDrafts(chosen: readonly Method[]): Draft["methods"] {
+export function methodDrafts(chosen: readonly object[], otherwise?: string): Draft["methods"] {
   const entries = METHODS.map((offered) => {
-    const method = chosen.find(({ kind }) => kind === offered.kind) as (Method & Record<string, unknown>) | undefined;
+    const method = chosen.find((one) => (one as Method).kind === offered.kind) as Json | undefined;
     const choice = offered.field && method?.[offered.field];
     return [
       offered.kind,
       {
         on: method !== undefined,
-        choice: typeof choice === "string" ? choice : firstChoice(offered),
+        choice: typeof choice === "string" ? choice : method && otherwise !== undefined ? otherwise : firstChoice(offered),
         weight: method?.weight === undefined ? "" : String(method.weight),
       },
     ];
@@ -110,13 +76,16 @@ function methodDrafts(chosen: readonly Method[]): Draft["methods"] {
   return Object.fromEntries(entries) as Draft["methods"];
 }
 
+export const DEFAULT_METHODS = [{ kind: "matched_logits" }, { kind: "target_features" }, { kind: "query_prior" }];
+
 export const EMPTY: Draft = {
   kind: "distill",
   recipe: "",
+  beforeRecipe: null,
   name: "",
   datasetId: "",
   teacherId: "",
-  secondTeacherId: "",
+  furtherIds: {},
   studentFrom: "catalog",
   family: "rt-detr-v2",
   size: "r18",
@@ -130,16 +99,18 @@ export const EMPTY: Draft = {
   photometric: true,
   crop: true,
   control: true,
-  minAp: "0.1",
-  methods: methodDrafts([{ kind: "matched_logits" }, { kind: "target_features" }, { kind: "query_prior" }] as Method[]),
+  minAp: "10",
+  methods: methodDrafts(DEFAULT_METHODS),
+  classMaps: {},
+  allowPartial: false,
+  document: {},
 };
 
 /** The fields of a recipe that the form shows. */
-export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partial<Draft> {
+function fromRecipe(recipe: Partial<DistillConfig>): Partial<Draft> {
   const { student, data, training, methods } = recipe;
   const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
   return {
-    recipe: name,
     ...set(student, ({ family, size }) => ({ studentFrom: "catalog" as const, family, size })),
     ...set(data?.image_size, (side) => ({ imageSize: String(side) })),
     flip: data?.horizontal_flip ?? EMPTY.flip,
@@ -152,55 +123,100 @@ export function fromRecipe(name: string, recipe: Partial<DistillConfig>): Partia
   };
 }
 
-const SECOND = "second";
+/** The draft with another recipe, or with none: then its fields hold again what they held before. */
+export function withRecipe(draft: Draft, name: string, recipe: Partial<DistillConfig> | undefined): Draft {
+  const before = { ...draft, ...draft.beforeRecipe };
+  if (recipe === undefined) return { ...before, recipe: name, beforeRecipe: null };
+  const values = fromRecipe(recipe);
+  const kept = Object.fromEntries(Object.keys(values).map((key) => [key, before[key as keyof Draft]]));
+  return { ...before, ...values, recipe: name, beforeRecipe: kept };
+}
 
-const secondTeacher = (draft: Draft) => ({
-  teacher: { min_ap: Number(draft.minAp) },
-  methods: [{ kind: "matched_logits", variant: "recommended" }],
-});
+export const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** The configuration of a draft; what the form does not ask for is left to the recipe or the server's defaults. */
-export function toConfig(draft: Draft): Config {
-  const shared = {
-    ...(draft.recipe === "" ? {} : { recipe: draft.recipe }),
-    student: draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null,
-    data: {
-      ...(draft.imageSize === "" ? {} : { image_size: Number(draft.imageSize) }),
-      horizontal_flip: draft.flip,
-      photometric: draft.photometric,
-      crop: draft.crop,
-    },
-    training: {
-      epochs: Number(draft.epochs),
-      batch_size: Number(draft.batchSize),
-      lr: Number(draft.lr),
-      seed: Number(draft.seed),
-    },
-  };
-  if (draft.kind === "train") return { kind: "train", ...shared } as TrainConfig;
-  const methods = METHODS.filter(({ kind }) => draft.methods[kind].on).map(({ kind, field }) => {
+/** An object with other values; one that is undefined takes the key away. */
+function laidOver(base: unknown, values: Json): Json {
+  const merged = { ...(isObject(base) ? base : {}), ...values };
+  return Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== undefined));
+}
+
+const numberOf = (text: string) => (text.trim() === "" ? undefined : Number(text));
+
+const shareOf = (percent: string) => (percent.trim() === "" ? undefined : Number((Number(percent) / 100).toPrecision(12)));
+
+function classMapOf(draft: Draft, teacher: string): Record<string, string> | undefined {
+  const pairs = (draft.classMaps[teacher] ?? []).filter(([from, to]) => from !== "" || to !== "");
+  return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
+}
+
+function methodsOf(draft: Draft): Json[] {
+  const listed = Array.isArray(draft.document.methods) ? draft.document.methods.filter(isObject) : [];
+  const shown = (base: Json, { kind, field }: (typeof METHODS)[number]) => {
     const { choice, weight } = draft.methods[kind];
-    return { kind, ...(field ? { [field]: choice } : {}), ...(weight === "" ? {} : { weight: Number(weight) }) };
+    return laidOver(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
+  };
+  const kept = listed.flatMap((method) => {
+    const offered = METHODS.find(({ kind }) => kind === method.kind);
+    if (offered === undefined) return [method];
+    return draft.methods[offered.kind].on ? [shown(method, offered)] : [];
   });
-  return {
-    kind: "distill",
-    ...shared,
-    teacher: { min_ap: Number(draft.minAp) },
-    methods,
-    ...(draft.secondTeacherId === "" ? {} : { further_teachers: { [SECOND]: secondTeacher(draft) } }),
+  const added = METHODS.filter(({ kind }) => draft.methods[kind].on && !listed.some((method) => method.kind === kind));
+  return [...kept, ...added.map((offered) => shown({}, offered))];
+}
+
+function furtherTeachersOf(draft: Draft): Json | undefined {
+  const listed = isObject(draft.document.further_teachers) ? draft.document.further_teachers : {};
+  const second = { teacher: { min_ap: shareOf(draft.minAp) }, methods: [{ kind: "matched_logits", variant: "recommended" }] };
+  const all = draft.furtherIds[SECOND] && !(SECOND in listed) ? { ...listed, [SECOND]: second } : listed;
+  const teachers = Object.entries(all).map(([name, guide]) => {
+    const teacher = laidOver((guide as Json).teacher, { class_map: classMapOf(draft, name) });
+    return [name, laidOver(guide, { teacher: Object.keys(teacher).length > 0 ? teacher : undefined })];
+  });
+  return teachers.length === 0 ? undefined : (Object.fromEntries(teachers) as Json);
+}
+
+/** The configuration of a draft; what the form does not ask for is left to the document, the recipe, the server. */
+export function toConfig(draft: Draft): Config {
+  const shared = without(draft.document, "teacher", "methods", "further_teachers", "control");
+  const student = draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null;
+  const config = laidOver(
+    { kind: draft.kind, recipe: undefined, student: undefined, ...shared },
+    {
+      kind: draft.kind,
+      recipe: draft.recipe || undefined,
+      student: student && laidOver(shared.student, student),
+      data: laidOver(shared.data, {
+        image_size: numberOf(draft.imageSize),
+        horizontal_flip: draft.flip,
+        photometric: draft.photometric,
+        crop: draft.crop,
+      }),
+      training: laidOver(shared.training, {
+        epochs: numberOf(draft.epochs),
+        batch_size: numberOf(draft.batchSize),
+        lr: numberOf(draft.lr),
+        seed: numberOf(draft.seed),
+      }),
+    },
+  );
+  if (draft.kind === "train") return config as unknown as Config;
+  return laidOver(config, {
+    teacher: laidOver(draft.document.teacher, { min_ap: shareOf(draft.minAp), class_map: classMapOf(draft, "") }),
+    methods: methodsOf(draft),
+    further_teachers: furtherTeachersOf(draft),
     control: draft.control,
-  } as DistillConfig;
+  }) as unknown as Config;
 }
 
 export function toRequest(draft: Draft, config: Config): JobCreate {
+  const further = Object.entries(draft.furtherIds).filter(([, id]) => id !== "");
   return {
     name: draft.name,
     dataset_id: draft.datasetId,
     ...(config.kind === "distill" ? { teacher_id: draft.teacherId || null } : {}),
-    ...(config.kind === "distill" && draft.secondTeacherId !== ""
-      ? { further_teacher_ids: { [SECOND]: draft.secondTeacherId } }
-      : {}),
+    ...(config.kind === "distill" && further.length > 0 ? { further_teacher_ids: Object.fromEntries(further) } : {}),
     ...(draft.studentFrom === "checkpoint" ? { student_id: draft.studentId || null } : {}),
+    ...(draft.allowPartial ? { allow_partial: true } : {}),
     config,
   };
 }

@@ -1,0 +1,14 @@
+"""What the views of data sets and checkpoints have in common."""
+
+from pydantic import BaseModel, Field
+
+MOST_CLASSES_LISTED = 100
+
+
+class ResourceError(BaseModel):
+    """Why a data set or checkpoint was refused."""
+
+    code: str = Field(examples=["dataset_invalid"])
+    message: str
+    hint: str = ""
+    pointer: str = Field(default="", description="JSON pointer to the field of the request that is to blame")

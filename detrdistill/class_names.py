@@ -1,0 +1,266 @@
+"""Classes of a dataset found among those of a teacher, by name. Torch-free.
+
+Names that differ in case, spaces, underscores and hyphens alone are one name. Names that are known to mean the same
+(VOC, COCO, Open Images, Objects365, LVIS) are suggested in the refusal and never taken without a word; nor is the order
+of placeholders (LABEL_0, ...). What is taken is a `class_map` in the configuration.
+"""
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from detrdistill.errors import ClassNamesDiffer, ConfigError
+
+_ALIASES = (
+    "person, human, people, pedestrian",
+    "bicycle, bike, cycle, pushbike",
+    "car, automobile, auto",
+    "motorcycle, motorbike, motor bike, moto",
+    "airplane, aeroplane, plane, aircraft",
+    "train, railway train",
+    "truck, lorry",
+    "boat, ship, vessel",
+    "traffic light, traffic signal, stoplight, traffic lights",
+    "fire hydrant, hydrant, fireplug",
+    "parking meter",
+    "stop sign",
+    "cow, cattle",
+    "backpack, rucksack",
+    "handbag, purse, handbag/satchel",
+    "tie, necktie",
+    "suitcase, luggage",
+    "frisbee, flying disc",
+    "skis, ski",
+    "sports ball, ball",
+    "baseball glove, baseball mitt",
+    "surfboard, surf board",
+    "tennis racket, tennis racquet, racket",
+    "wine glass, wineglass",
+    "cup, mug",
+    "hot dog, hotdog, frankfurter",
+    "donut, doughnut",
+    "couch, sofa, studio couch, loveseat",
+    "potted plant, houseplant, plant",
+    "dining table, kitchen & dining room table, table",
+    "tv, tv monitor, television, television set, monitor, monitor/tv, moniter/tv",
+    "laptop, laptop computer, notebook computer",
+    "mouse, computer mouse",
+    "remote, remote control",
+    "keyboard, computer keyboard",
+    "cell phone, cellular telephone, mobile phone, cellphone, smartphone, telephone",
+    "microwave, microwave oven",
+    "refrigerator, fridge",
+    "teddy bear, teddy, stuffed toy",
+    "hair drier, hair dryer, blow dryer",
+    "toothbrush, tooth brush",
+)
+"""Names of one thing; the first is COCO's."""
+_PLACEHOLDER = re.compile(r"label_?\d+|class_?\d+|\d+", re.IGNORECASE)
+_MOST_SHOWN = 500
+"""Entries of a suggested map."""
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """Where each class of a dataset is among the outputs of a teacher."""
+
+    columns: tuple[int | None, ...]
+    """Output index of each class of the dataset; None: the teacher does not know it, and it has no box."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """Names (of the teacher, of the dataset) that were matched although they are spelled otherwise."""
+
+    def said(self) -> str:
+        """What was matched that is not the same text, for a log; empty where all names are equal."""
+        return ", ".join(f"{teacher!r} as {dataset!r}" for teacher, dataset in self.renamed)
+
+
+def match_classes(
+    teacher: Sequence[str],
+    dataset: Sequence[str],
+    *,
+    given: Mapping[str, str],
+    without_boxes: Collection[str] = (),
+    pointer: str = "",
+    map_pointer: str = "",
+) -> ClassMatch:
+    """Find every class of a dataset among those of a teacher.
+
+    Args:
+        teacher: names by output index.
+        dataset: names by class index.
+        given: the teacher's names for the dataset's, where they are not the same (`class_map`).
+        without_boxes: classes of the dataset that no box has; a teacher need not know them.
+        pointer: of the teacher, for errors.
+        map_pointer: of `given`, for errors.
+
+    Raises:
+        ConfigError: `given` names a class that the teacher or the dataset lacks, or one class twice.
+        ClassNamesDiffer: a class of the dataset is not found, or found more than once; with a suggested `class_map`.
+    """
+    found = _given_columns(teacher, dataset, given, map_pointer)
+    for key in (str, _folded, spelling):
+        _match_by(key, teacher, dataset, found, pointer)
+    columns = [found.get(index) for index in range(len(dataset))]
+    unknown = [name for name, column in zip(dataset, columns, strict=True) if column is None]
+    unknown = [name for name in unknown if name not in without_boxes]
+    if unknown:
+        raise _differ(teacher, dataset, columns, unknown, pointer)
+    pairs = [(teacher[column], name) for column, name in zip(columns, dataset, strict=True) if column is not None]
+    return ClassMatch(tuple(columns), tuple(pair for pair in pairs if _differs(*pair)))
+
+
+def spelling(name: str) -> str:
+    """A name without what writers differ in: case, spaces, underscores, hyphens."""
+    return re.sub(r"[\s_-]+", "", name).casefold() or name.strip().casefold()
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _match_by(
+    key: Callable[[str], str], teacher: Sequence[str], dataset: Sequence[str], found: dict[int, int], pointer: str
+) -> None:
+    """Add to `found` each class that is the only one of its key, where the teacher has an output of that key, too."""
+    taken = set(found.values())
+    columns: dict[str, list[int]] = {}
+    for column, name in enumerate(teacher):
+        if column not in taken:
+            columns.setdefault(key(name), []).append(column)
+    classes = Counter(key(name) for index, name in enumerate(dataset) if index not in found)
+    for index, name in enumerate(dataset):
+        there = columns.get(key(name), [])
+        if index in found or not there or classes[key(name)] > 1:
+            continue
+        if len(there) > 1:
+            raise ClassNamesDiffer(
+                f"The teacher has {len(there)} outputs called {name!r}: {', '.join(map(str, there[:5]))}.",
+                hint="Give each of its classes a name of its own in id2label of its config.json.",
+                pointer=pointer,
+            )
+        found[index] = there[0]
+
+
+def _differs(one: str, other: str) -> bool:
+    return _folded(one) != _folded(other)
+
+
+def _given_columns(
+    teacher: Sequence[str], dataset: Sequence[str], given: Mapping[str, str], pointer: str
+) -> dict[int, int]:
+    """Teacher's output index by class index of the dataset, of those that `given` names."""
+    chosen: dict[int, int] = {}
+    for theirs, ours in given.items():
+        place = f"{pointer}/{theirs.replace('~', '~0').replace('/', '~1')}"
+        column = _index_of(theirs, teacher, "the teacher", place)
+        index = _index_of(ours, dataset, "the data set", place)
+        if index in chosen:
+            raise ConfigError(
+                f"class_map gives two classes of the teacher for {ours!r}.",
+                hint="Name each class of the data set once.",
+                pointer=place,
+            )
+        if column in chosen.values():
+            raise ConfigError(
+                f"class_map names the class {theirs!r} of the teacher twice.",
+                hint="Name each class of the teacher once.",
+                pointer=place,
+            )
+        chosen[index] = column
+    return chosen
+
+
+def _index_of(name: str, names: Sequence[str], whose: str, pointer: str) -> int:
+    found = [index for index, known in enumerate(names) if known == name]
+    found = found or [index for index, known in enumerate(names) if spelling(known) == spelling(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"class_map names {name!r}, of which {whose} has {len(found)}."
+    else:
+        message = f"class_map names {name!r}, which is no class of {whose}."
+    close = difflib.get_close_matches(name, list(names), n=3) or list(names[:10])
+    raise ConfigError(message, hint=f"Classes of {whose}: {', '.join(close)[:300]}, ...", pointer=pointer)
+
+
+def _differ(
+    teacher: Sequence[str], dataset: Sequence[str], columns: Sequence[int | None], unknown: list[str], pointer: str
+) -> ClassNamesDiffer:
+    message = (
+        f"The teacher has {len(teacher)} classes and does not know {len(unknown)} of the {len(dataset)} classes "
+        f"of the data set: {', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}."
+    )
+    if all(_PLACEHOLDER.fullmatch(name) for name in teacher):
+        message += f" Its names say nothing: {', '.join(teacher[:3])}, ..."
+        if len(teacher) != len(dataset):
+            return ClassNamesDiffer(
+                message,
+                hint="Write the names of its classes into id2label of its config.json, or fine-tune the teacher on "
+                "this data set with a train job first.",
+                pointer=pointer,
+            )
+        suggested = dict(zip(teacher, dataset, strict=True))
+        lead = "If its classes are in the order of the data set, say so with"
+    else:
+        suggested = _suggestion(teacher, dataset, columns, unknown)
+        lead = "If these are the same, say so with"
+    remaining = [name for name in unknown if name not in suggested.values()]
+    hint = "Fine-tune the teacher on this data set with a train job first, or give a class_map in the configuration."
+    if suggested and not remaining:
+        hint = f'{lead} "class_map": {_json(suggested)}.'
+    elif suggested:
+        hint = (
+            f'{lead} "class_map": {_json(suggested)}; nothing is known for {", ".join(remaining[:5])}'
+            f"{', ...' if len(remaining) > 5 else ''}. {hint}"
+        )
+    return ClassNamesDiffer(message, hint=hint, pointer=pointer)
+
+
+def _suggestion(
+    teacher: Sequence[str], dataset: Sequence[str], columns: Sequence[int | None], unknown: Sequence[str]
+) -> dict[str, str]:
+    """The teacher's names for those of the dataset: those spelled otherwise, and those known to mean the same.
+
+    A name is suggested only where one output alone could be meant.
+    """
+    taken = {column for column in columns if column is not None}
+    suggested = {
+        teacher[column]: name
+        for column, name in zip(columns, dataset, strict=True)
+        if column is not None and _differs(teacher[column], name)
+    }
+    for same in (_same_thing, _same_number):
+        for name in unknown:
+            if name in suggested.values():
+                continue
+            found = [
+                theirs
+                for column, theirs in enumerate(teacher)
+                if column not in taken and theirs not in suggested and same(theirs, name)
+            ]
+            if len(found) == 1:
+                suggested[found[0]] = name
+    return suggested
+
+
+_GROUP = {spelling(name): index for index, group in enumerate(_ALIASES) for name in group.split(", ")}
+"""Index of the group of each name."""
+
+
+def _same_thing(one: str, other: str) -> bool:
+    group = _GROUP.get(spelling(one))
+    return group is not None and group == _GROUP.get(spelling(other))
+
+
+def _same_number(one: str, other: str) -> bool:
+    """Singular and plural of one word of at least three letters."""
+    short, long = sorted((spelling(one), spelling(other)), key=len)
+    return len(short) >= 3 and long in (f"{short}s", f"{short}es", f"{short[:-1]}ies")
+
+
+def _json(suggested: Mapping[str, str]) -> str:
+    text = json.dumps(dict(list(suggested.items())[:_MOST_SHOWN]), ensure_ascii=False)
+    return text if len(suggested) <= _MOST_SHOWN else f"{text[:-1]}, ... ({len(suggested)} in all)}}"

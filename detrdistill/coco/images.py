@@ -1,0 +1,245 @@
+"""Image files: what is in them, whether they can be decoded, and the pixels that every detector sees.
+
+All modes of Pillow become 8-bit RGB: alpha is dropped, palettes and CMYK are converted, of several pages the first is
+taken. Pillow clips values above 255, so deeper images are scaled here, each by one power of two: integers, and floats
+above 255, by the smallest depth of 8, 10, 12, 14, 16, 20, 24 or 32 bits that holds the largest value; floats up to 1
+are fractions of white. Negative, infinite and undefined values are refused.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from PIL import Image
+
+from detrdistill.coco.fields import shown
+from detrdistill.coco.records import ImageRecord
+from detrdistill.errors import DatasetError
+
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+MAX_PIXELS = 50_000_000
+_MAX_BYTES = 512 * 1024**2
+_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
+_PLAIN = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BATCH = 512
+_MOST_THREADS = 8
+_BIG_PIXELS = 8_000_000
+_big = Lock()
+"""Big images are decoded one at a time, or as many as there are threads would need gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a file holds."""
+
+    width: int = 0
+    """As stored, in pixels."""
+    height: int = 0
+    orientation: int = 1
+    """EXIF: 1 is upright, 5 to 8 turn width and height."""
+    mode: str = "RGB"
+    animated: bool = False
+    """It has more pages or frames than the first."""
+    digest: bytes | None = None
+    """Of the content; None: the file was not read to its end."""
+    one_colour: bool = False
+    problem: str | None = None
+    """Why it cannot be used."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as stored."""
+        return self.width, self.height
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height after the EXIF orientation is applied."""
+        return (self.height, self.width) if self.orientation > 4 else self.size
+
+    @property
+    def deep(self) -> bool:
+        """More than 8 bits a channel, so that it is scaled."""
+        return self.mode.startswith(("I", "F"))
+
+
+class _Unusable(Exception):
+    """Why an image cannot be used."""
+
+
+def look_at_images(
+    paths: Iterable[Path], *, decode: bool, on_progress: Callable[[], None] = lambda: None
+) -> dict[Path, ImageFacts]:
+    """What each file holds, looked at in parallel.
+
+    Args:
+        paths: files.
+        decode: read each to its end, so that damage is found; else its header only.
+        on_progress: called after every image.
+    """
+    wanted = list(dict.fromkeys(paths))
+    found: dict[Path, ImageFacts] = {}
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads, "look-at-images") as pool:
+        for start in range(0, len(wanted), _BATCH):
+            batch = wanted[start : start + _BATCH]
+            for path, facts in zip(batch, pool.map(_decoded if decode else _header, batch), strict=True):
+                found[path] = facts
+                on_progress()
+    return found
+
+
+def load_image(record: ImageRecord) -> Image.Image:
+    """Decode an image to what every detector sees: 8-bit RGB, its EXIF orientation applied where the record says so.
+
+    Raises:
+        DatasetError: it cannot be decoded, or is not the size it had.
+    """
+    try:
+        with Image.open(record.path, formats=IMAGE_FORMATS) as image:
+            turn = _TURNS.get(_orientation(image)) if record.upright else None
+            pixels = _to_rgb(image)
+    except Exception as error:
+        raise DatasetError(
+            f"{shown(record.path.name)} cannot be decoded: {_reason(error)}.", hint="Replace this file."
+        ) from error
+    pixels = pixels if turn is None else pixels.transpose(turn)
+    if pixels.size != (record.width, record.height):
+        raise DatasetError(
+            f"{shown(record.path.name)} is {pixels.width}x{pixels.height}, but was {record.width}x{record.height}.",
+            hint="Leave the files of a data set as they are while it is in use.",
+        )
+    return pixels
+
+
+def _header(path: Path) -> ImageFacts:
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            return _facts(image)
+    except Exception as error:  # noqa: BLE001  decoders raise errors of all kinds on damaged files
+        return ImageFacts(problem=_reason(error))
+
+
+def _decoded(path: Path) -> ImageFacts:
+    try:
+        content = _content(path)
+        with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as image:
+            facts = _facts(image)
+            if facts.width * facts.height > _BIG_PIXELS:
+                with _big:
+                    one_colour = _decode(image)
+            else:
+                one_colour = _decode(image)
+        digest = blake2b(content, digest_size=16).digest()
+        return ImageFacts(*facts.size, facts.orientation, facts.mode, facts.animated, digest, one_colour)
+    except Exception as error:  # noqa: BLE001  see above
+        return ImageFacts(problem=_reason(error))
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > _MAX_BYTES:
+        raise _Unusable(f"larger than {_MAX_BYTES // 1024**2} MB")
+    return path.read_bytes()
+
+
+def _facts(image: Image.Image) -> ImageFacts:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _Unusable(f"{width}x{height} are more than {MAX_PIXELS} pixels")
+    animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    return ImageFacts(width, height, _orientation(image), image.mode, animated)
+
+
+def _decode(image: Image.Image) -> bool:
+    """Read all of the data; true if all pixels have one colour.
+
+    A JPEG is read to its end with an eighth of the resolution: what is missing is missed all the same.
+    """
+    if image.mode in ("RGB", "L"):
+        image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
+    pixels = image if image.mode in _PLAIN else _to_rgb(image)
+    pixels.load()
+    extrema = cast("Any", pixels.getextrema())
+    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema]))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_scaled(np.asarray(image), image.mode)).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise _Unusable(f"mode {image.mode}, which has no conversion to RGB") from error
+
+
+def _scaled(values: "np.ndarray[Any, np.dtype[Any]]", mode: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Grey values of any depth in 8 bits."""
+    low, high = float(values.min()), float(values.max())
+    if not 0 <= low <= high < 2 ** _DEPTHS[-1]:  # false for NaN
+        raise _Unusable(f"mode {mode} with values from {low:g} to {high:g}, which have no rule; scale them to 0..255")
+    if values.dtype.kind == "f" and high <= 1:
+        return (values * 255).round().astype(np.uint8)
+    depth = next(depth for depth in _DEPTHS if high < 2**depth)
+    return (values / 2 ** (depth - _DEPTHS[0])).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8. Pillow turns TIFF files by itself."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        late = image.format == "PNG" and "exif" not in image.info and _has_late_exif(cast("Any", image).fp)
+        exif = image.getexif() if image.format != "PNG" or late else Image.Image.getexif(image)
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001  a broken tag turns nothing; broken pixels are found when they are decoded
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _has_late_exif(file: BinaryIO) -> bool:
+    """A PNG has its EXIF tags after the pixels, where Pillow finds them only by decoding."""
+    position = file.tell()
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(position)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, in words for its owner."""
+    match error:
+        case _Unusable():
+            return str(error)
+        case Image.UnidentifiedImageError():
+            return f"not a readable image ({', '.join(IMAGE_FORMATS)})"
+        case Image.DecompressionBombError():
+            return f"more than {MAX_PIXELS} pixels"
+        case OSError() if "truncated" in str(error):
+            return "cut off, its last bytes are missing"
+        case _:
+            return f"damaged ({shown(str(error))})"

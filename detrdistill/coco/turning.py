@@ -1,0 +1,126 @@
+"""Which way up images are: the EXIF orientation of photographs against the sizes and boxes of their annotations.
+
+Annotation tools show photographs upright; some write sizes or boxes of the stored pixels. The rule:
+
+1. Where the orientation turns width and height, the annotated size says which are meant. Sizes of the stored pixels
+   whose boxes fit only the image as it is shown are taken for an error of the sizes.
+2. Where the size is the same either way (mirrored, upside down, square), the images of 1 decide; without any, the
+   orientation is applied, as `transformers`, browsers and OpenCV do.
+
+A size that is missing is that of the image as it is shown.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detrdistill.coco.document import Annotation, Document, Entry
+from detrdistill.coco.fields import EXAMPLES, listed, shown
+from detrdistill.coco.images import ImageFacts
+from detrdistill.coco.records import MIN_BOX_PX
+from detrdistill.errors import DatasetError
+
+Size = tuple[int, int]
+
+
+@dataclass
+class _Sorted:
+    """The turned images of a file by what their annotated size says."""
+
+    shown: list[Entry] = field(default_factory=list["Entry"])
+    stored: list[Entry] = field(default_factory=list["Entry"])
+    open: list[Entry] = field(default_factory=list["Entry"])
+
+
+def settle_sizes(documents: Sequence[Document], facts: Mapping[Path, ImageFacts]) -> None:
+    """Set width, height and `upright` of every entry.
+
+    Raises:
+        DatasetError: an annotated size is neither that of the stored pixels nor that of the image as it is shown.
+    """
+    groups = [_sort(document, facts) for document in documents]
+    stored = [entry for group in groups for entry in group.stored]
+    fit_shown = sum(_fits_only(entry, facts[entry.path].shown_size, facts[entry.path].size) for entry in stored)
+    fit_stored = sum(_fits_only(entry, facts[entry.path].size, facts[entry.path].shown_size) for entry in stored)
+    mistaken = fit_shown > fit_stored
+    upright = mistaken or len(stored) <= sum(len(group.shown) for group in groups)
+    for document, group in zip(documents, groups, strict=True):
+        for entry in group.stored:
+            entry.upright = mistaken
+        for entry in group.open:
+            entry.upright = upright
+        for entry in document.entries:
+            held = facts[entry.path]
+            entry.width, entry.height = held.shown_size if entry.upright else held.size
+        _warn(document, group, mistaken=mistaken, upright=upright)
+
+
+def _sort(document: Document, facts: Mapping[Path, ImageFacts]) -> _Sorted:
+    group, wrong = _Sorted(), list[tuple[Entry, ImageFacts]]()
+    for entry in document.entries:
+        held = facts[entry.path]
+        size = (entry.width or held.shown_size[0], entry.height or held.shown_size[1])
+        if size not in (held.size, held.shown_size):
+            wrong.append((entry, held))
+        elif held.orientation == 1:
+            continue
+        elif held.size == held.shown_size:
+            group.open.append(entry)
+        else:
+            (group.shown if size == held.shown_size else group.stored).append(entry)
+    if wrong:
+        complaints = "; ".join(_complaint(entry, held) for entry, held in wrong[:EXAMPLES])
+        raise DatasetError(
+            f"{document.where}: {len(wrong)} images have another size than their annotations say: {complaints}.",
+            hint="Annotate these files as they are, or leave width and height out to have them read from the files.",
+        )
+    return group
+
+
+def _complaint(entry: Entry, held: ImageFacts) -> str:
+    turned = "" if held.size == held.shown_size else f" ({held.height}x{held.width} as it is shown)"
+    swapped = ", width and height are swapped" if (entry.height, entry.width) == held.size else ""
+    return (
+        f"{shown(entry.path.name)} (/images/{entry.index}) is {held.width}x{held.height}{turned}, "
+        f"annotated as {entry.width or '?'}x{entry.height or '?'}{swapped}"
+    )
+
+
+def _fits_only(entry: Entry, size: Size, other: Size) -> bool:
+    """All boxes lie within an image of this size, and some reach out of the other."""
+    fits: Callable[[Annotation, Size], bool] = lambda item, within: _reach(item, within) <= MIN_BOX_PX  # noqa: E731
+    boxes = entry.annotations
+    return all(fits(item, size) for item in boxes) and not all(fits(item, other) for item in boxes)
+
+
+def _reach(annotation: Annotation, size: Size) -> float:
+    """How far a box reaches out of the image to the right or below, in pixels."""
+    x, y, width, height = annotation.bbox
+    return max(x + width - size[0], y + height - size[1])
+
+
+def _warn(document: Document, group: _Sorted, *, mistaken: bool, upright: bool) -> None:
+    def names(entries: list[Entry]) -> str:
+        return listed([entry.path.name for entry in entries])
+
+    if group.shown:
+        document.warn(
+            f"{len(group.shown)} images are stored turned; their EXIF orientation is applied, as their annotated sizes "
+            f"ask: {names(group.shown)}."
+        )
+    if group.stored and mistaken:
+        document.warn(
+            f"{len(group.stored)} images are stored turned and annotated with the size of the stored pixels, but boxes "
+            f"fit the image as it is shown; their EXIF orientation is applied: {names(group.stored)}."
+        )
+    elif group.stored:
+        document.warn(
+            f"{len(group.stored)} images have an EXIF orientation, but are annotated as they are stored; it is not "
+            f"applied: {names(group.stored)}. Take the tag out of these files: viewers and pipelines apply it."
+        )
+    if group.open:
+        done = "it is applied" if upright else "it is not applied, as with the images whose size tells"
+        document.warn(
+            f"{len(group.open)} images have an EXIF orientation that leaves their size as it is; {done}: "
+            f"{names(group.open)}."
+        )

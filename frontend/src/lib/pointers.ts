@@ -1,0 +1,36 @@
+/** The words of the pages for the API's pointers and hints. */
+
+const LABELS: Record<string, string> = {
+  "/name": "Name",
+  "/dataset_id": "Data set",
+  "/teacher_id": "Teacher",
+  "/student_id": "Checkpoint to start from",
+  "/further_teacher_ids/second": "Second teacher",
+  "/config/recipe": "Recipe",
+  "/config/student": "Student",
+  "/config/student/family": "Family",
+  "/config/student/size": "Size",
+  "/config/training/epochs": "Epochs",
+  "/config/training/batch_size": "Batch size",
+  "/config/training/lr": "Learning rate",
+  "/config/training/seed": "Seed",
+  "/config/data/image_size": "Image size",
+  "/config/teacher/min_ap": "Lowest teacher AP",
+  "/config/teacher/class_map": "Class names",
+  "/config/methods": "Distillation",
+};
+
+/** What a pointer is called on the page; undefined where it is not on it. */
+export function labelOf(pointer: string): string | undefined {
+  if (LABELS[pointer]) return LABELS[pointer];
+  const further = /^\/further_teacher_ids\/([^/]+)$/.exec(pointer)?.[1];
+  return further && `Teacher ${further}`;
+}
+
+const HINTS: [text: string, inWords: string][] = [
+  ["Upload one with POST /checkpoints.", "Choose one, or upload one."],
+  ["Upload one with POST /datasets.", "Choose one, or upload one."],
+];
+
+/** A hint of the API for a person at the page. */
+export const hintInWords = (hint: string) => HINTS.reduce((text, [api, words]) => text.replace(api, words), hint);

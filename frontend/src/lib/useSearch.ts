@@ -1,0 +1,16 @@
+import { useEffect, useState } from "react";
+
+import type { Pages } from "@/api/queries";
+
+/** Rows of a list in pages, and those among all of them whose name has a text; older pages are fetched for it. */
+export function useSearch<Row extends { name: string }>(query: Pages<Row>) {
+  const [text, setText] = useState("");
+  const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage } = query;
+  const wanted = text.trim().toLowerCase();
+  useEffect(() => {
+    if (wanted !== "" && hasNextPage && !isFetchingNextPage && !isFetchNextPageError) void fetchNextPage();
+  }, [wanted, hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage]);
+  const all = query.data?.pages.flatMap((page) => page.data) ?? [];
+  const rows = all.filter(({ name }) => name.toLowerCase().includes(wanted));
+  return { text, setText, all, rows, searching: wanted !== "" && hasNextPage && !isFetchNextPageError };
+}

@@ -1,0 +1,265 @@
+"""What the pages make of answers of every kind."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e import answers
+from tests.e2e.answers import checkpoint, dataset, id_of, job, problem, result, serve, serve_list
+
+pytestmark = pytest.mark.browser
+
+METHODS = {
+    "matched_logits": ("classification", "l1", "giou", "contrastive"),
+    "target_features": ("features",),
+    "query_prior": ("classification", "l1", "giou"),
+    "distillation_points": ("classification", "l1", "giou"),
+    "foreground_memory": ("foreground", "background"),
+    "feature_maps": ("features",),
+}
+TERMS = [f"{method}.{term}" for method, terms in METHODS.items() for term in terms]
+
+
+@pytest.fixture
+def new_job(quiet_page: Page) -> Page:
+    """The form with a data set and a teacher chosen, and a name."""
+    serve_list(quiet_page, "/datasets", [dataset(1), dataset(2, name="wrong", state="refused", error=REFUSED)])
+    partial = {**answers.COVERED, "loaded": 312}
+    serve_list(
+        quiet_page, "/checkpoints", [checkpoint(3), checkpoint(4, state="checking", kind=None, coverage=partial)]
+    )
+    quiet_page.goto("/view/new")
+    quiet_page.get_by_label("Data set", exact=True).select_option("data set 1 (12 images, 2 classes)")
+    quiet_page.get_by_label("Teacher", exact=True).select_option(label="teacher 3 (rt-detr-v2, 20 M)")
+    quiet_page.get_by_label("Name").fill("made up")
+    return quiet_page
+
+
+REFUSED = {
+    "code": "dataset_invalid",
+    "message": "train/7.jpg is truncated.",
+    "hint": "Replace it.",
+    "pointer": "/files",
+}
+
+
+def submitted(page: Page, answer: Any = None, status: int = 202) -> Any:
+    """The request that the form sends; it is answered as given, or with a job."""
+    sent = serve(page, "/jobs", answer or job(), status, "POST")
+    with page.expect_response(lambda response: response.request.method == "POST"):
+        page.get_by_role("button", name="Start job").click()
+    assert len(sent) == 1
+    return sent[0]
+
+
+def test_a_blank_number_is_left_out_of_the_request(new_job: Page):
+    for label in ("Lowest teacher AP", "Epochs", "Batch size", "Learning rate", "Image size", "Seed"):
+        new_job.get_by_label(label).fill("")
+    config = submitted(new_job)["config"]
+    assert config["teacher"] == {}
+    assert config["training"] == {}
+    assert "image_size" not in config["data"]
+
+
+def test_the_gate_is_off_only_where_somebody_typed_zero(new_job: Page):
+    new_job.get_by_label("Lowest teacher AP").fill("0")
+    assert submitted(new_job)["config"]["teacher"] == {"min_ap": 0}
+
+
+def test_json_edits_survive_the_way_back_to_the_form(new_job: Page):
+    new_job.get_by_role("button", name="Edit as JSON").click()
+    text = new_job.get_by_label("configuration as JSON")
+    config = json.loads(text.input_value())
+    config["training"] |= {"epochs": 77, "warmup_steps": 3}
+    config["methods"][0]["split"] = True
+    text.fill(json.dumps(config | {"training": config["training"] | {"epochs": "many"}}))
+    new_job.get_by_role("button", name="Back to the form").click()
+    expect(new_job.get_by_role("alert")).to_contain_text("/training/epochs must be a number")
+    text.fill(json.dumps(config))
+    new_job.get_by_role("button", name="Back to the form").click()
+    expect(new_job.get_by_label("Epochs")).to_have_value("77")
+    kept = new_job.get_by_role("status").filter(has_text="Fields outside this form are kept")
+    expect(kept).to_contain_text("training.warmup_steps, methods.0.split")
+    assert submitted(new_job)["config"] == config
+
+
+def test_an_error_goes_when_its_field_changes(new_job: Page):
+    wrong = {"pointer": "/config/training/lr", "detail": "Input should be greater than 0"}
+    submitted(new_job, problem("request_invalid", "A field of the request is wrong.", wrong), 422)
+    expect(new_job.get_by_label("Learning rate")).to_be_focused()
+    expect(new_job.get_by_text("Input should be greater than 0").first).to_be_visible()
+    new_job.get_by_label("Epochs").fill("3")
+    expect(new_job.get_by_text("Input should be greater than 0").first).to_be_visible()
+    new_job.get_by_label("Learning rate").fill("0.001")
+    expect(new_job.get_by_text("Input should be greater than 0")).to_have_count(0)
+    expect(new_job.get_by_text("A field of the request is wrong.")).to_have_count(0)
+
+
+def test_a_suggested_class_map_is_taken_over_with_one_click(new_job: Page):
+    detail = "The teacher does not know the class car of the data set."
+    hint = 'Set config.teacher to {"class_map": {"auto": "car"}}.'
+    wrong = {"pointer": "/teacher_id", "detail": detail, "hint": hint}
+    submitted(new_job, problem("class_names_differ", detail, wrong), 422)
+    new_job.get_by_role("button", name="Take over these class names").click()
+    expect(new_job.get_by_label("teacher's class 1")).to_have_value("auto")
+    expect(new_job.get_by_label("class of the data set 1")).to_have_value("car")
+    expect(new_job.get_by_text(detail)).to_have_count(0)
+    assert submitted(new_job)["config"]["teacher"] == {"min_ap": 0.1, "class_map": {"auto": "car"}}
+
+
+def test_partial_weights_are_used_only_where_somebody_says_so(new_job: Page):
+    new_job.get_by_label("Teacher", exact=True).select_option(label="teacher 4 (being checked)")
+    expect(new_job.get_by_text("It is still being checked; the job waits for it.")).to_be_visible()
+    detail = "Only 312 of 526 tensors fit."
+    wrong = {"pointer": "/teacher_id", "detail": detail, "hint": ""}
+    first = submitted(new_job, problem("checkpoint_partial", detail, wrong), 422)
+    assert "allow_partial" not in first
+    new_job.get_by_label("Use it although only 312 of 526 tensors fit").check()
+    assert submitted(new_job)["allow_partial"] is True
+
+
+def test_a_refused_data_set_cannot_be_chosen_and_says_why(new_job: Page):
+    option = new_job.get_by_label("Data set", exact=True).locator("option", has_text="wrong")
+    expect(option).to_be_disabled()
+    expect(option).to_have_text("wrong (refused: train/7.jpg is truncated.)")
+    new_job.get_by_role("link", name="Library").click()
+    row = new_job.get_by_role("listitem").filter(has_text="wrong")
+    expect(row).to_contain_text("refused")
+    expect(row).to_contain_text("train/7.jpg is truncated. Replace it.")
+
+
+def test_the_library_shows_what_the_checks_found_and_follows_them(quiet_page: Page):
+    found = {
+        "coverage": {
+            "loaded": 500,
+            "total": 526,
+            "missing": ["a.weight"],
+            "unexpected": [],
+            "renamed": ["prefix stripped"],
+        },
+        "warnings": ["It was trained with padded inputs."],
+        "class_count": 1203,
+    }
+    checking = checkpoint(3, state="checking", kind=None, family=None, parameters=None, classes=[], coverage=None)
+    rows = [checking | {"queries": None, "decoder_layers": None, "image_width": None, "class_count": 0}]
+    serve_list(quiet_page, "/checkpoints", rows)
+    quiet_page.goto("/view/library")
+    row = quiet_page.get_by_role("listitem").filter(has_text="teacher 3")
+    expect(row).to_contain_text("being checked")
+    rows[0] = checkpoint(3, **found)
+    for text in ("Only 500 of 526 tensors are filled.", "prefix stripped", "padded inputs", "1,203 classes"):
+        expect(row).to_contain_text(text)
+    expect(row).not_to_contain_text("being checked")
+
+
+@pytest.mark.parametrize("count", [105, 230])
+def test_the_oldest_data_set_of_many_can_be_found_and_chosen(quiet_page: Page, count: int):
+    serve_list(quiet_page, "/datasets", [dataset(number) for number in range(count, 0, -1)])
+    quiet_page.goto("/view/new")
+    select = quiet_page.get_by_label("Data set", exact=True)
+    quiet_page.get_by_label("Find in Data set").fill("data set 1")
+    select.select_option(id_of(1))
+    quiet_page.get_by_label("Find in Data set").fill("")
+    expect(select).to_have_value(id_of(1))
+    quiet_page.get_by_role("link", name="Library").click()
+    quiet_page.get_by_label("Find data sets").fill("data set 2")
+    expect(quiet_page.get_by_role("listitem").filter(has_text="data set 2").last).to_be_visible()
+
+
+def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
+    names = [
+        "total",
+        "lr",
+        "grad_norm",
+        "of_tomorrow",
+        "detection.l1",
+        *TERMS,
+        "helper.matched_logits.l1",
+        "novel.thing",
+    ]
+    series = [
+        {"role": role, "name": name, "steps": [1, 2], "epochs": [0.5, 1.0], "values": [2.0, 1.0]}
+        for name in names
+        for role in ("student", "control")
+    ]
+    methods = [{"kind": kind} for kind in METHODS]
+    config = {"kind": "distill", "methods": methods, "control": True, "further_teachers": {"helper": {}}}
+    serve(quiet_page, f"/jobs/{id_of(1)}", job(config=config))
+    serve(quiet_page, f"/jobs/{id_of(1)}/metrics", {"series": series, "evaluations": []})
+    serve(quiet_page, f"/jobs/{id_of(1)}/artifacts", {"data": []})
+    quiet_page.goto(f"/view/jobs/{id_of(1)}")
+    for title in ("Target-aware features", "Distillation points (KD-DETR)", "Foreground memory (CLoCKDistill)"):
+        expect(quiet_page.get_by_role("heading", name=title)).to_be_visible()
+    for title in ("Whole feature maps", "Teacher helper: Matched logits", "Gradient norm", "Of tomorrow", "Novel"):
+        expect(quiet_page.get_by_role("heading", name=title)).to_be_visible()
+    expect(quiet_page.locator("figure")).to_have_count(len([name for name in names if "." in name]))
+    expect(quiet_page.locator("canvas")).to_have_count(len(names))
+    for width in (1280, 1000, 1280, 500, 390):
+        quiet_page.set_viewport_size({"width": width, "height": 900})
+        quiet_page.wait_for_timeout(200)
+        outside = """() => [...document.querySelectorAll("canvas")].filter(canvas => {
+            const card = canvas.closest("section").getBoundingClientRect(), own = canvas.getBoundingClientRect();
+            return own.right > card.right || own.width < 40;
+        }).length"""
+        assert quiet_page.evaluate(outside) == 0, width
+        assert quiet_page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_student_that_learned_nothing_is_no_success(quiet_page: Page):
+    verdict = "learned nothing: the student's AP is 0.002. Train longer or with a higher rate."
+    ended = job(result=result(0.0022, 0.0021, verdict))
+    serve(quiet_page, f"/jobs/{id_of(1)}", ended)
+    serve_list(quiet_page, "/jobs", [ended, job(id=id_of(2), name="fine", result=result(0.4, 0.3, None))])
+    quiet_page.goto("/")
+    row = quiet_page.get_by_role("row").filter(has_text="made up")
+    expect(row).to_contain_text(verdict)
+    expect(row.locator(".text-good")).to_have_count(0)
+    expect(row).not_to_contain_text("+0.0")
+    expect(quiet_page.get_by_role("row").filter(has_text="fine").locator("td.text-good")).to_have_text("+10.0")
+    quiet_page.get_by_role("link", name="made up").click()
+    expect(quiet_page.get_by_role("alert").filter(has_text=verdict)).to_be_visible()
+    expect(quiet_page.locator("dl .text-good")).to_have_count(0)
+
+
+def test_a_failed_job_can_be_run_again(quiet_page: Page):
+    failed = job(state="failed", error={"code": "x", "message": "It broke.", "hint": "", "pointer": ""})
+    path = f"/jobs/{id_of(1)}"
+    serve(quiet_page, path, failed)
+    serve(quiet_page, f"{path}/metrics", {"series": [], "evaluations": []})
+    serve(quiet_page, f"{path}/artifacts", {"data": []})
+    refusal = problem(
+        "not_possible", "Its data set is gone.", {"pointer": "/dataset_id", "detail": "x", "hint": "Start anew."}
+    )
+    quiet_page.goto(f"/view{path}")
+    sent = serve(quiet_page, f"{path}/retry", refusal, 422, "POST")
+    quiet_page.get_by_role("button", name="Run again from the start").click()
+    expect(quiet_page.get_by_role("alert").filter(has_text="not started again")).to_contain_text(
+        "Its data set is gone."
+    )
+    assert sent == [{"from": "start"}]
+    again = job(state="queued", finished_at=None, waiting_for=["/dataset_id", "/teacher_id"])
+    serve(quiet_page, path, again)
+    sent = serve(quiet_page, f"{path}/retry", again, 202, "POST")
+    quiet_page.get_by_role("button", name="Go on from the last checkpoint").click()
+    expect(quiet_page.get_by_role("button", name="Cancel")).to_be_visible()
+    assert sent == [{"from": "checkpoint"}]
+    waiting = quiet_page.get_by_role("status").filter(has_text="Waiting for files that are still being checked")
+    expect(waiting).to_contain_text("data set, teacher")
+
+
+def test_files_are_listed_while_a_job_runs(quiet_page: Page):
+    path = f"/jobs/{id_of(1)}"
+    serve(quiet_page, path, job(state="running", finished_at=None, stage="train_student", progress=0.4))
+    file = {"name": "log.txt", "size": 10, "sha256": "0" * 64, "url": f"{path}/artifacts/log.txt"}
+    serve(quiet_page, f"{path}/metrics", {"series": [], "evaluations": []})
+    serve(quiet_page, f"{path}/artifacts", {"data": [file | {"created_at": answers.CREATED}]})
+    quiet_page.goto(f"/view{path}")
+    expect(quiet_page.get_by_role("link", name="log.txt")).to_be_visible()
+    expect(quiet_page.get_by_text("As they are now; the job still runs.")).to_be_visible()
+
+
+def test_a_mistyped_address_of_a_job_says_that_there_is_none(quiet_page: Page):
+    quiet_page.goto("/view/jobs/abc")
+    expect(quiet_page.get_by_role("alert")).to_contain_text("There is no such job")
