@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,10 @@ def told(recorder: Recorder, role: str) -> list[dict[str, Any]]:
 def control_process() -> int | None:
     """The child of this process that trains the control."""
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if b"control_process" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+        with suppress(FileNotFoundError):  # a thread or a child that has just ended
+            for child in (task / "children").read_text().split():
+                if b"control_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
     return None
 
 
