@@ -8,6 +8,7 @@ are not needed are not opened.
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -26,6 +27,11 @@ _DRIVE = re.compile("[A-Za-z]:")
 _MAX_RATIO = 200
 _SLACK_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error,
+    NotImplementedError, EOFError, OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What the library raises when an archive is not what it says."""
 _EXAMPLES = 5
 _TOOLS = ("__MACOSX", "__pycache__")
 _UTF8 = 0x800
@@ -93,7 +99,7 @@ def unpack_zip(file: IO[bytes], folder: Path, *, suffixes: Collection[str], max_
             return _unpack(archive, root, suffixes, budget)
     except _Refused as error:
         raise ApiError(str(error), pointer=pointer, hint=error.hint, code="archive_invalid") from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+    except _BROKEN as error:
         detail = f"The archive cannot be unpacked: {error}."
         raise ApiError(detail, pointer=pointer, hint="Pack the folder again.", code="archive_invalid") from error
     finally:
@@ -155,6 +161,8 @@ def _check_contents(member: zipfile.ZipInfo, parts: list[str]) -> None:
     shown = repr("/".join(parts)[:120])
     if member.flag_bits & 1:
         raise _Refused(f"{shown} is encrypted.")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _Refused(f"{shown} is compressed by an unusual method.", "Pack the folder again, with deflate.")
     if len(parts) > _MAX_DEPTH:
         raise _Refused(f"{shown} lies in more than {_MAX_DEPTH - 1} folders.")
     if any(len(part.encode()) > _MAX_NAME for part in parts):

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -62,9 +62,11 @@ def get_engine() -> Engine:
     )
 
 
-def get_session() -> Iterator[Session]:
-    """One session per request; the handler commits."""
+def get_session(request: Request) -> Iterator[Session]:
+    """One session per request; the handler commits. Whoever answers the request may have prepared it."""
     with Session(get_engine(), expire_on_commit=False) as session:
+        if (prepare := getattr(request.state, "on_session", None)) is not None:
+            prepare(session)
         yield session
 
 

@@ -8,13 +8,14 @@ from pydantic import BaseModel, Field
 from api.checking import checkers
 from api.db import DbSession
 from api.errors import problems
+from api.routing import ApiRoute
 from api.settings import get_settings
 from api.workers import repository as workers
 from detrdistill import __version__
 from detrdistill.catalog import CATALOG, FamilyName
 from detrdistill.recipes import RECIPES, RecipeName
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], route_class=ApiRoute)
 
 
 class Health(BaseModel):
@@ -53,6 +54,11 @@ class RecipeView(BaseModel):
     title: str
     teacher: str = Field(description="the teacher it was made for")
     source: str
+    sources: dict[str, str] = Field(description="where each value of `config` was published, by its JSON pointer")
+    needs_checkpoint: bool = Field(
+        description="it trains a backbone that is trained already: its student must start from a checkpoint "
+        "(`student_id`, with `student` null)"
+    )
     config: dict[str, Any] = Field(description="the fields it fills; what a request gives comes before them")
 
 
@@ -100,6 +106,8 @@ def get_catalog() -> Catalog:
                 title=recipe.title,
                 teacher=recipe.teacher,
                 source=recipe.source,
+                sources=dict(recipe.sources),
+                needs_checkpoint=recipe.needs_checkpoint,
                 config=dict(recipe.config),
             )
             for name, recipe in RECIPES.items()

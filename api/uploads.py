@@ -83,7 +83,7 @@ def operator_folder(path: str) -> Path:
     try:
         folder = (root / path).resolve(strict=True)
         inside = folder.is_relative_to(root.resolve()) and folder.is_dir()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
         inside = False
         folder = root
     if not inside:

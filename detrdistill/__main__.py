@@ -7,6 +7,7 @@ Started again, an interrupted run resumes.
 """
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from detrdistill.config import RunConfig
 from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
+from detrdistill.validation import findings, unusable
 
 
 class RunPaths(BaseModel):
@@ -52,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        file = RunFile.model_validate_json(options.run.read_bytes())
-    except (OSError, ValidationError) as error:
+        file = _read(options.run)
+    except (OSError, ValueError, RecursionError) as error:
         print(f"{options.run}: {error}", file=sys.stderr)
         return 1
 
@@ -81,6 +83,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error.code}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _read(path: Path) -> RunFile:
+    """The run file.
+
+    Raises:
+        ValueError: with one line for each fault and its JSON pointer.
+    """
+    document = json.loads(path.read_bytes())
+    schema = RunFile.model_json_schema()
+    found = unusable(document, schema)
+    if not found:
+        try:
+            return RunFile.model_validate(document)
+        except ValidationError as error:
+            found = findings(error.errors(), document, schema)
+    raise ValueError("\n".join(f"{finding.pointer}: {finding.message} {finding.hint}".strip() for finding in found))
 
 
 def _stop_on_signals() -> list[int]:

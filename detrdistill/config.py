@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_validator
 
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
-from detrdistill.errors import ConfigError
+from detrdistill.errors import ConfigError, FieldError
 from detrdistill.limits import LONGEST_CLASS_NAME, MOST_CLASSES
-from detrdistill.method_configs import STRICT, MatchedLogits, Method, QueryPrior, TargetFeatures
+from detrdistill.method_configs import MAX_COUNT, STRICT, MatchedLogits, Method, QueryPrior, TargetFeatures
 from detrdistill.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
+MAX_METHODS = 16
+MAX_FURTHER_TEACHERS = 8
 TeacherName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """Also the beginning of the names of loss terms."""
 ClassName = Annotated[
@@ -28,7 +30,7 @@ class Architecture(BaseModel):
     model_config = STRICT
 
     family: FamilyName
-    size: str = Field(examples=["pico", "nano", "r18", "r50"])
+    size: str = Field(max_length=32, examples=["pico", "nano", "r18", "r50"])
     """One of the family's sizes; see `GET /catalog`."""
     queries: int | None = Field(default=None, ge=1, le=1000)
     """Object queries; null: as the size has."""
@@ -40,7 +42,7 @@ class Architecture(BaseModel):
         try:
             size_of(self.family, self.size)
         except ConfigError as error:
-            raise ValueError(str(error)) from error
+            raise FieldError.of(error, "/size") from error
         return self
 
 
@@ -73,21 +75,23 @@ class Training(BaseModel):
     lr: float = Field(default=2e-4, gt=0, le=1)
     """Peak learning rate of AdamW."""
     backbone_lr_factor: float = Field(default=1.0, ge=0, le=1)
-    """Multiplies `lr` for the backbone; 0.1 is customary when the backbone is pre-trained, 0 freezes it."""
+    """Multiplies `lr` for the backbone; 0.1 is customary when the backbone is pre-trained, 0 freezes it. Below 1 the
+    student must start from a checkpoint."""
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     """Decay of matrices; biases and normalisation parameters are not decayed."""
-    warmup_steps: int = Field(default=500, ge=0)
+    warmup_steps: int = Field(default=500, ge=0, le=MAX_COUNT)
     """Steps of linear warm-up; at most a tenth of the run is used."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     """After warm-up: cosine to zero; x0.1 at each of `drops`; or constant."""
-    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.8,)
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.8,), max_length=100)
     """Where a `step` schedule drops the rate, as fractions of the run."""
     clip_norm: float = Field(default=0.1, gt=0)
     """Largest L2 norm of the gradient."""
     ema_decay: float | None = Field(default=0.9998, gt=0, lt=1)
     """Decay of the exponential moving average that is evaluated and exported; null: no average."""
     freeze_batch_norm: bool = False
-    """Keep every batch norm in evaluation mode, as checkpoints with folded statistics need."""
+    """Keep every batch norm in evaluation mode, as checkpoints with folded statistics need; the student must start from
+    one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast type of the forward pass; auto: bf16 on GPUs that have it. Losses are always fp32."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -123,7 +127,7 @@ class Evaluation(BaseModel):
 
     model_config = STRICT
 
-    every_epochs: int = Field(default=1, ge=1)
+    every_epochs: int = Field(default=1, ge=1, le=10_000)
     batch_size: int = Field(default=16, ge=1, le=1024)
 
 
@@ -156,7 +160,7 @@ class Guide(BaseModel):
     model_config = STRICT
 
     teacher: Teacher = Teacher()
-    methods: tuple[Method, ...] = Field(min_length=1)
+    methods: tuple[Method, ...] = Field(min_length=1, max_length=MAX_METHODS)
     """Distillation methods, each at most once."""
 
     @model_validator(mode="after")
@@ -168,7 +172,7 @@ class Guide(BaseModel):
 def _check_once(methods: tuple[Method, ...]) -> None:
     kinds = [method.kind for method in methods]
     if len(set(kinds)) < len(kinds):
-        raise ValueError("each method may be listed once")
+        raise FieldError("each method may be listed once", pointer="/methods")
 
 
 def _check_fit(student: Architecture | None, data: Data) -> None:
@@ -180,7 +184,7 @@ def _check_fit(student: Architecture | None, data: Data) -> None:
         queries = student.queries or size.queries
         check_queries(student.family, queries, image_size, levels=size.levels, two_stage=size.two_stage)
     except ConfigError as error:
-        raise ValueError(str(error)) from error
+        raise FieldError.of(error) from error
 
 
 def _with_recipe(values: Any, model: type[BaseModel]) -> Any:
@@ -191,7 +195,7 @@ def _with_recipe(values: Any, model: type[BaseModel]) -> Any:
     try:
         filled = with_recipe(given)
     except ConfigError as error:
-        raise ValueError(str(error)) from error
+        raise FieldError.of(error, "/recipe") from error
     return {name: value for name, value in filled.items() if name in given or name in model.model_fields}
 
 
@@ -235,9 +239,11 @@ class DistillConfig(BaseModel):
     student: Architecture | None = None
     """The student; null: architecture and weights of the given student checkpoint."""
     teacher: Teacher = Teacher()
-    methods: tuple[Method, ...] = Field(default=(MatchedLogits(), TargetFeatures(), QueryPrior()), min_length=1)
+    methods: tuple[Method, ...] = Field(
+        default=(MatchedLogits(), TargetFeatures(), QueryPrior()), min_length=1, max_length=MAX_METHODS
+    )
     """Distillation methods, each at most once; their terms are added to the detection loss."""
-    further_teachers: dict[TeacherName, Guide] = {}
+    further_teachers: dict[TeacherName, Guide] = Field(default={}, max_length=MAX_FURTHER_TEACHERS)
     """Teachers beside `teacher` under names of your choice, each with methods of its own. All terms are added; those of
     a further teacher are called `<name>.<method>.<term>`. With schedules one can follow another."""
     control: bool = False
@@ -261,9 +267,14 @@ class DistillConfig(BaseModel):
         _check_once(self.methods)
         sources = [guide.teacher.source for guide in self.guides.values()]
         if "ema" in sources and self.training.ema_decay is None:
-            raise ValueError("the moving average can teach only where training.ema_decay is set")
+            raise FieldError(
+                "the moving average can teach only where training.ema_decay is set", pointer="/training/ema_decay"
+            )
         for name in {*DETECTION_TERMS, *(method.kind for method in self.methods)} & self.further_teachers.keys():
-            raise ValueError(f"losses are called {name!r} already: give this teacher another name")
+            raise FieldError(
+                f"losses are called {name!r} already: give this teacher another name",
+                pointer=f"/further_teachers/{name}",
+            )
         _check_fit(self.student, self.data)
         return self
 

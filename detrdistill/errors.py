@@ -22,10 +22,31 @@ class DetrDistillError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
+class FieldError(ValueError):
+    """A fault that a check of the schema finds; pydantic takes only `ValueError`. The pointer is relative to the
+    object that is checked."""
+
+    def __init__(self, message: str, *, hint: str = "", pointer: str = ""):
+        super().__init__(message)
+        self.hint = hint
+        self.pointer = pointer
+
+    @classmethod
+    def of(cls, error: DetrDistillError, pointer: str | None = None) -> "FieldError":
+        """An error of the core, seen as the fault of one field; as it says itself, unless a pointer is given."""
+        return cls(error.message, hint=error.hint, pointer=error.pointer if pointer is None else pointer)
+
+
 class ConfigError(DetrDistillError):
     """The configuration asks for something that does not exist or does not fit together."""
 
     code = "config_invalid"
+
+
+class BackboneUntrained(ConfigError):
+    """The training is that of a trained backbone, and the student is new: its weights are random."""
+
+    code = "backbone_untrained"
 
 
 class DatasetError(DetrDistillError):

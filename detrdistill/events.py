@@ -14,8 +14,8 @@ Stage = Literal["prepare", "teacher_gate", "train_student", "train_control", "ex
 _FROZEN = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class CocoMetrics(BaseModel):
-    """The COCO numbers of one detector on one split; AP in [0, 1], -1 where no box has that size."""
+class CocoSummary(BaseModel):
+    """The COCO numbers of one detector on one split over all classes; AP in [0, 1], -1 where no box has that size."""
 
     model_config = _FROZEN
 
@@ -28,6 +28,11 @@ class CocoMetrics(BaseModel):
     ar1: float = Field(description="AR with one detection per image")
     ar10: float = Field(description="AR with ten detections per image")
     ar100: float = Field(description="AR with one hundred detections per image")
+
+
+class CocoMetrics(CocoSummary):
+    """The COCO numbers of one detector on one split, those of every class included."""
+
     per_class: dict[str, float] = Field(description="AP of each class by name, -1 where it has no box")
 
 

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from detrdistill.errors import FieldError
 from detrdistill.weighting import GradientShare, Schedule
 
-STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """How every part of a run's schema is validated."""
+MAX_COUNT = 2**31 - 1
+"""Largest whole number where nothing else bounds it."""
 
 Variant = Literal["official", "paper", "recommended"]
 """`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released
@@ -63,7 +66,7 @@ class MatchedLogits(BaseModel):
     (QSKD, arXiv 2409.06443)."""
     selection_giou: float = Field(default=0.0, ge=-1, lt=1)
     """Of `near_targets`: an unassigned query is near where its best GIoU with any ground truth is above this."""
-    top_queries: int | None = Field(default=None, ge=1)
+    top_queries: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     """Match only so many teacher queries, those with the highest class scores; null: no limit."""
     score_floor: float = Field(default=0.0, ge=0, lt=1)
     """Match only teacher queries whose highest class score reaches this."""
@@ -102,7 +105,7 @@ class TargetFeatures(BaseModel):
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
     """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
     the method `feature_maps`."""
-    queries: int | None = Field(default=100, ge=1)
+    queries: int | None = Field(default=100, ge=1, le=MAX_COUNT)
     """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
     dedupe: bool = False
     """Take each query at most once, by its best class; as released, once for each of its classes that scores high."""
@@ -200,7 +203,7 @@ class DistillationPoints(BaseModel):
     @model_validator(mode="after")
     def _has_points(self) -> "DistillationPoints":
         if self.general == 0 and not self.specific:
-            raise ValueError("there are no points: set general above 0, or specific to true")
+            raise FieldError("there are no points: set general above 0, or specific to true", pointer="/general")
         return self
 
 

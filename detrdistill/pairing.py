@@ -4,12 +4,13 @@ The engine builds the same methods from what it measures of the loaded detectors
 too; this is what is known from the names of the families alone.
 """
 
+from collections.abc import Mapping
 from typing import Literal, assert_never
 
 from detrdistill.black_boxes import BlackBox
 from detrdistill.catalog import CATALOG, Family, FamilyName
-from detrdistill.config import Criterion, DistillConfig, Teacher
-from detrdistill.errors import ConfigError
+from detrdistill.config import Criterion, DistillConfig, Teacher, TrainConfig
+from detrdistill.errors import BackboneUntrained, ConfigError
 from detrdistill.method_configs import (
     DistillationPoints,
     FeatureMaps,
@@ -19,6 +20,40 @@ from detrdistill.method_configs import (
     QueryPrior,
     TargetFeatures,
 )
+from detrdistill.recipes import RECIPES
+
+
+def check_start(config: TrainConfig | DistillConfig) -> None:
+    """Refuse to train the backbone of a new student as one that is trained already.
+
+    A slower rate keeps what a backbone knows, and a frozen batch norm the statistics it has seen. A new student has
+    neither: its weights are random, its statistics zero and one.
+
+    Args:
+        config: of the run; its student is new where it names an architecture.
+
+    Raises:
+        BackboneUntrained: pointing at the recipe, or at the field.
+    """
+    factor, recipe = config.training.backbone_lr_factor, config.recipe
+    wrong: dict[str, tuple[object, str]] = {}
+    if factor < 1:
+        slow = f"trains the backbone at {factor:g} of the rate" if factor else "freezes the backbone"
+        wrong["backbone_lr_factor"] = (factor, slow)
+    if config.training.freeze_batch_norm:
+        wrong["freeze_batch_norm"] = (True, "freezes the batch norms")
+    if config.student is None or not wrong:
+        return
+    published: Mapping[str, object] = {} if recipe is None else RECIPES[recipe].config["training"]
+    of_recipe = any(published.get(name) == value for name, (value, _) in wrong.items())
+    who = f"The recipe {recipe}" if of_recipe else "This training"
+    raise BackboneUntrained(
+        f"{who} {' and '.join(what for _, what in wrong.values())}, but the student is new: its weights are random.",
+        hint="Start from the checkpoint of a detector with a trained backbone: give it as student_id (in a run file as "
+        'paths.student), with "student": null in the configuration. Or train everything from random weights: set '
+        "training.backbone_lr_factor to 1 and training.freeze_batch_norm to false.",
+        pointer="/config/recipe" if of_recipe else f"/config/training/{next(iter(wrong))}",
+    )
 
 
 def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: FamilyName, *, name: str = "") -> None:

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from detrdistill.errors import FieldError
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Schedule(BaseModel):
@@ -25,9 +27,9 @@ class Schedule(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> "Schedule":
         if self.start >= self.end:
-            raise ValueError("start must come before end")
+            raise FieldError("start must come before end", pointer="/start")
         if self.warmup > self.end - self.start:
-            raise ValueError("warmup must end before end")
+            raise FieldError("warmup must end before end", pointer="/warmup")
         return self
 
 
@@ -44,5 +46,5 @@ class GradientShare(BaseModel):
     """Share to keep; as published, 0.11 to 0.20."""
     tolerance: float = Field(default=0.01, ge=0, lt=1)
     """The weight stays as it is within this distance of the target."""
-    every: int = Field(default=50, ge=1)
+    every: int = Field(default=50, ge=1, le=2**31 - 1)
     """Steps from one measurement to the next; the first is the first step."""

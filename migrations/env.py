@@ -6,6 +6,7 @@ from sqlalchemy import create_engine, text
 import api.checking.models
 import api.checkpoints.models
 import api.datasets.models
+import api.idempotency.models
 import api.jobs.models
 import api.workers.models  # noqa: F401
 from api.db import Base

@@ -13,10 +13,11 @@ from api.checkpoints.schemas import CheckpointPage, CheckpointView
 from api.db import DbSession
 from api.errors import NotFound, problems
 from api.forms import After, FilesField, Limit, NameField, PathField
+from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
 
-router = APIRouter(prefix="/checkpoints", tags=["checkpoints"])
+router = APIRouter(prefix="/checkpoints", tags=["checkpoints"], route_class=ApiRoute)
 
 
 @router.post(

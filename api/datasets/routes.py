@@ -13,11 +13,12 @@ from api.datasets.schemas import DatasetPage, DatasetView
 from api.db import DbSession
 from api.errors import NotFound, problems
 from api.forms import After, FilesField, Limit, NameField, PathField
+from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
 from detrdistill.coco import DatasetOptions
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 
 
 @router.post(

@@ -19,10 +19,11 @@ from api.jobs import repository
 from api.jobs.files import KnownDigests, OpenedFolder, job_files
 from api.jobs.models import Artifact
 from api.jobs.schemas import ArtifactList, ArtifactView
+from api.routing import ApiRoute
 from api.storage import get_storage
 
 ArtifactName = Annotated[str, Path(pattern=PLAIN_TEXT, max_length=1000, examples=["student.zip"])]
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
 
 
 @router.get("/{job_id}/artifacts", responses=problems(404, 422, 503))
@@ -47,9 +48,8 @@ def list_artifacts(job_id: UUID, session: DbSession) -> ArtifactList:
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         206: {"description": "the requested range"},
-        416: {"description": "the range is not in the file"},
     }
-    | problems(404, 410, 422, 503),
+    | problems(400, 404, 410, 416, 422, 503),
 )
 def download_artifact(job_id: UUID, name: ArtifactName, request: Request, session: DbSession) -> Response:
     """Download a file by its name in the list.

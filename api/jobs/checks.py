@@ -12,7 +12,13 @@ from detrdistill.checkpoints import CoverageFacts, check_coverage
 from detrdistill.class_names import match_classes
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
 from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
+from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
+
+_NO_STUDENT = (
+    'Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
+    "or student_id to a checkpoint."
+)
+_TWO_STUDENTS = "Set config.student to null (a recipe fills it) to start from the checkpoint, or leave student_id out."
 
 
 def check_job(
@@ -54,10 +60,13 @@ def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], 
         raise ApiError(
             "A job needs either an architecture or a checkpoint for its student, not both.",
             pointer="/student_id" if has_student else "/config/student",
-            hint='Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
-            "or student_id to a checkpoint.",
+            hint=_TWO_STUDENTS if has_student else _NO_STUDENT,
             code="student_ambiguous",
         )
+    try:
+        check_start(config)
+    except ConfigError as error:
+        raise from_core(error, error.pointer) from error
     guides = config.guides if isinstance(config, DistillConfig) else {}
     for name in teachers:
         if name not in guides:

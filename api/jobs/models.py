@@ -35,8 +35,6 @@ class Job(HasId, Base):
     further_teacher_ids: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     """Checkpoint of each further teacher, by name."""
     student_id: Mapped[UUID | None] = mapped_column(ForeignKey("checkpoints.id"))
-    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
-    request_hash: Mapped[str | None]
 
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
     waiting_for: Mapped[list[Any]] = mapped_column(server_default="[]")

@@ -4,18 +4,22 @@ from itertools import groupby
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response, status
+from fastapi import APIRouter, Query, Response, status
+from pydantic import StringConstraints
 from sqlalchemy import select
 
 from api.db import DbSession
 from api.errors import NotFound, problems
+from api.forms import PLAIN_TEXT
 from api.jobs import repository, service
 from api.jobs.models import Job
 from api.jobs.schemas import EvaluationView, JobCreate, JobDetail, JobMetrics, JobPage, JobRetry, JobView, Series
 from api.jobs.states import JobState
+from api.routing import ApiRoute
 from detrdistill.events import Role
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+CurveName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN_TEXT)]
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=ApiRoute)
 
 
 @router.post("", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 413, 422, 503))
@@ -23,10 +27,6 @@ def create_job(
     request: JobCreate,
     response: Response,
     session: DbSession,
-    idempotency_key: Annotated[
-        str | None,
-        Header(min_length=1, max_length=200, description="the same key gives the same job, however often it is sent"),
-    ] = None,
 ) -> JobDetail:
     """Submit a job.
 
@@ -34,7 +34,7 @@ def create_job(
     then waits for a worker. Where a data set or checkpoint is still being checked, `waiting_for` names it; the rest is
     checked when that is known. Watch it with `GET /jobs/{id}/events`.
     """
-    job = service.submit(session, request, idempotency_key)
+    job = service.submit(session, request)
     response.headers["Location"] = f"/jobs/{job.id}"
     return _detail(session, job)
 
@@ -85,7 +85,9 @@ def get_metrics(
     job_id: UUID,
     session: DbSession,
     role: Annotated[Role | None, Query(description="curves of one detector only")] = None,
-    name: Annotated[list[str] | None, Query(description="these curves only; may be repeated")] = None,
+    name: Annotated[
+        list[CurveName] | None, Query(max_length=100, description="these curves only; may be repeated")
+    ] = None,
     max_points: Annotated[int, Query(ge=2, le=5000, description="most points of a curve")] = 500,
 ) -> JobMetrics:
     """Training curves and COCO evaluations of a job."""
@@ -113,4 +115,4 @@ def _find(session: DbSession, job_id: UUID) -> Job:
 def _detail(session: DbSession, job: Job) -> JobDetail:
     ap = repository.best_aps(session, [job.id]).get(job.id, {})
     last = repository.last_event_id(session, job.id)
-    return JobDetail.model_validate(JobView.of(job, ap).model_dump() | {"config": job.config, "last_event_id": last})
+    return JobDetail.of(job, ap, config=job.config, last_event_id=last)

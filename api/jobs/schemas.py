@@ -1,7 +1,7 @@
 """What the job routes take and give."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -10,9 +10,10 @@ from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
 from api.jobs.models import Evaluation, Job
 from api.jobs.states import JobState
-from detrdistill.config import RunConfig, TeacherName
-from detrdistill.events import CocoMetrics, Role, RunResult, Stage
+from detrdistill.config import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
+from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
 
+_ROW = ConfigDict(frozen=True, extra="ignore")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 
 
@@ -25,7 +26,9 @@ class JobCreate(BaseModel):
     dataset_id: UUID = Field(description="data set to train and evaluate on")
     teacher_id: UUID | None = Field(default=None, description="checkpoint of the teacher; required to distil")
     further_teacher_ids: dict[TeacherName, UUID] = Field(
-        default={}, description="checkpoint of each of `config.further_teachers`, by name"
+        default={},
+        max_length=MAX_FURTHER_TEACHERS,
+        description="checkpoint of each of `config.further_teachers`, by name",
     )
     student_id: UUID | None = Field(
         default=None,
@@ -73,8 +76,33 @@ class JobError(BaseModel):
     pointer: str = Field(default="", description="JSON pointer into the request that made the job, if one is to blame")
 
 
+class MetricsSummary(CocoSummary):
+    """The COCO numbers of one detector, without the AP of each class."""
+
+    model_config = _ROW
+
+
+class ModelSummary(ModelReport):
+    """One row of the final table, without the AP of each class."""
+
+    model_config = _ROW
+    metrics: MetricsSummary  # pyright: ignore[reportIncompatibleVariableOverride]  fewer fields, on purpose
+
+
+class ResultSummary(RunResult):
+    """What the run found, without the AP of each class."""
+
+    model_config = _ROW
+    student: ModelSummary  # pyright: ignore[reportIncompatibleVariableOverride]
+    teacher: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    further_teachers: dict[str, ModelSummary] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default={}, description="teachers beside the first, by name"
+    )
+    control: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class JobView(BaseModel):
-    """A job."""
+    """A job, as a list shows it."""
 
     id: UUID
     name: str
@@ -99,13 +127,13 @@ class JobView(BaseModel):
     student_id: UUID | None
     ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
     error: JobError | None
-    result: RunResult | None
+    result: ResultSummary | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> "JobView":
+    def of(cls, job: Job, ap: dict[str, float], **more: Any) -> Self:
         """The view of a row."""
         fields = {name: getattr(job, name) for name in JobView.model_fields if name != "ap"}
         return cls.model_validate(fields | {"ap": ap} | more)
@@ -114,6 +142,7 @@ class JobView(BaseModel):
 class JobDetail(JobView):
     """A job with its configuration."""
 
+    result: RunResult | None  # pyright: ignore[reportIncompatibleVariableOverride]  more fields than in a list
     config: RunConfig = Field(description="every default filled in")
     last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
 
@@ -121,7 +150,7 @@ class JobDetail(JobView):
 class JobPage(BaseModel):
     """Some jobs, newest first."""
 
-    data: list[JobView]
+    data: list[JobView] = Field(max_length=100)
     has_more: bool = Field(description="more follow; ask with `after` set to the last id")
 
 

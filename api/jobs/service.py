@@ -1,20 +1,19 @@
 """What happens when somebody asks for a job: every check that needs no GPU, before anything is stored."""
 
-import hashlib
 from uuid import UUID
 
-from sqlalchemy import null, select
+from sqlalchemy import null
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.errors import ApiError, Conflict, NotFound
+from api.errors import Conflict, NotFound
 from api.jobs import held, repository, states
 from api.jobs.models import Job
 from api.jobs.schemas import JobCreate, JobRetry
 from api.jobs.states import JobState
 
 
-def submit(session: Session, request: JobCreate, idempotency_key: str | None) -> Job:
+def submit(session: Session, request: JobCreate) -> Job:
     """Check a request and store it as a queued job. The row is the job: a scheduler announces it to the workers.
 
     A job that names something that is still being checked is held until that is known.
@@ -22,9 +21,6 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
     Raises:
         ApiError: something does not exist or does not fit together.
     """
-    request_hash = hashlib.sha256(request.model_dump_json().encode()).hexdigest()
-    if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-        return earlier
     ids = held.ids_of(request.dataset_id, request.teacher_id, request.further_teacher_ids, request.student_id)
     waiting_for = held.find_parts(session, ids).check(request.config)
     job = Job(
@@ -36,8 +32,6 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         further_teacher_ids={name: str(checkpoint_id) for name, checkpoint_id in request.further_teacher_ids.items()},
         student_id=request.student_id,
         max_runtime_seconds=request.max_runtime_seconds,
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
         waiting_for=waiting_for,
     )
     if waiting_for:
@@ -47,8 +41,6 @@ def submit(session: Session, request: JobCreate, idempotency_key: str | None) ->
         session.flush()
     except IntegrityError:
         session.rollback()
-        if idempotency_key is not None and (earlier := _earlier(session, idempotency_key, request_hash)):
-            return earlier
         held.find_parts(session, ids)  # what was refused meanwhile may be gone
         raise
     details = {"waiting_for": waiting_for} if waiting_for else {}
@@ -93,16 +85,3 @@ def retry(session: Session, job_id: UUID, request: JobRetry) -> Job:
         hint = "Submit a new job to train again."
         raise Conflict(f"Job {job_id} has succeeded; there is nothing to retry.", hint=hint, code="job_succeeded")
     raise Conflict(f"Job {job_id} is {job.state}.", hint="Wait for its end, or cancel it first.", code="job_active")
-
-
-def _earlier(session: Session, key: str, request_hash: str) -> Job | None:
-    """The job that an earlier request with this key made."""
-    job = session.scalar(select(Job).where(Job.idempotency_key == key))
-    if job is not None and job.request_hash != request_hash:
-        raise ApiError(
-            "This Idempotency-Key was used for another request.",
-            pointer="/Idempotency-Key",
-            hint="Use a new key for a new job.",
-            code="idempotency_mismatch",
-        )
-    return job

@@ -22,8 +22,9 @@ from api.jobs import repository
 from api.jobs.models import JobEvent
 from api.jobs.states import JobState
 from api.live import POLL_SECONDS, Live
+from api.routing import ApiRoute
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=ApiRoute)
 _DATA: TypeAdapter[dict[str, object]] = TypeAdapter(dict[str, object])
 _PING_SECONDS = 15.0
 _RETRY_MILLISECONDS = 3000
@@ -50,7 +51,12 @@ _RESPONSES = {
 
 EventId = Annotated[int, Query(ge=0, le=2**63 - 1)]
 LastEventId = Annotated[
-    str | None, Header(description="as `after`, joined by commas; browsers send it when they reconnect")
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^[0-9]{1,18}(,[0-9]{1,18})*$",
+        description="as `after`, joined by commas; browsers send it when they reconnect",
+    ),
 ]
 
 
@@ -101,9 +107,10 @@ async def _follow(request: Request, positions: dict[UUID, int], last_event_id: s
 
     Raises:
         NotFound: there is no such job.
+        ApiError: `last_event_id` is about another number of jobs.
     """
-    if (known := _parsed(last_event_id, len(positions))) is not None:
-        positions = dict(zip(positions, known, strict=True))
+    if last_event_id is not None:
+        positions = dict(zip(positions, _parsed(last_event_id, len(positions)), strict=True))
     events, ended = await run_in_threadpool(_news, positions)
     if ended and not events:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
@@ -112,11 +119,12 @@ async def _follow(request: Request, positions: dict[UUID, int], last_event_id: s
     return StreamingResponse(_stream(live, positions), media_type="text/event-stream", headers=headers)
 
 
-def _parsed(last_event_id: str | None, jobs: int) -> list[int] | None:
-    """Where the reader stands in each job; None where the header does not say so."""
-    ids = (last_event_id or "").split(",")
-    fine = len(ids) == jobs and all(part.isascii() and part.isdigit() and len(part) < 19 for part in ids)
-    return [int(part) for part in ids] if fine else None
+def _parsed(last_event_id: str, jobs: int) -> list[int]:
+    """Where the reader stands in each job."""
+    ids = last_event_id.split(",")
+    if len(ids) != jobs:
+        raise ApiError(f"{jobs} jobs, but {len(ids)} ids of events.", pointer="/Last-Event-ID", hint="Leave it out.")
+    return [int(part) for part in ids]
 
 
 async def _stream(live: Live, positions: dict[UUID, int]) -> AsyncIterator[bytes]:

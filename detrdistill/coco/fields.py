@@ -16,12 +16,17 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,400})(\.0+)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True, "": False}
 _MAX_NAME = 200
+_MAX_SHOWN = 120
 _shorten = reprlib.Repr()
 _shorten.maxstring, _shorten.maxlong, _shorten.maxother, _shorten.maxlevel = 90, 40, 60, 2
 
 
 def shown(value: Any) -> str:
     """A value in a message: short, on one line, with nothing that cannot be printed or stored."""
+    if isinstance(value, str) and value.isprintable():
+        return (
+            f"'{value}'" if len(value) <= _MAX_SHOWN else f"'{value[: _MAX_SHOWN // 2]}...{value[-_MAX_SHOWN // 2 :]}'"
+        )
     return _shorten.repr(value)
 
 

@@ -186,10 +186,7 @@ def _decode(image: Image.Image) -> bool:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_scaled(np.asarray(image), image.mode)).convert("RGB")
-    try:
-        return image.convert("RGB")
-    except ValueError as error:
-        raise _Unusable(f"mode {image.mode}, which has no conversion to RGB") from error
+    return image.convert("RGB")
 
 
 def _scaled(values: "np.ndarray[Any, np.dtype[Any]]", mode: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -35,12 +35,22 @@ def stored_config(folder: Path) -> PreTrainedConfig:
     model_type = CATALOG[family_of(str(values.pop("model_type", None)))].model_type
     values = _with_backbone(values, model_type)
     try:
+        default = AutoConfig.for_model(model_type)
+        values = {key: value for key, value in values.items() if value is not None or not _is_plain(default, key)}
         return AutoConfig.for_model(model_type, **values)
     except Exception as error:  # a validation error of the library is none of a narrower kind in every version
         raise CheckpointError(
             f"{CONFIG} does not describe a {model_type}: {' '.join(str(error).split())[:400]}",
             hint="Give the config.json that was saved with these weights.",
         ) from error
+
+
+def _is_plain(config: PreTrainedConfig, field: str) -> bool:
+    """A field that is a number, truth value or text.
+
+    Transformers 4 wrote null into some of these (`dilation` of a detector without timm), which version 5 refuses.
+    """
+    return isinstance(getattr(config, field, None), (bool, int, float, str))
 
 
 def _with_backbone(values: dict[str, Any], model_type: str) -> dict[str, Any]:

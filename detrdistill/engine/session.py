@@ -55,7 +55,7 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError, DatasetError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.pairing import check_criterion, check_pair, refuse_class_map
+from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
 from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
@@ -137,6 +137,7 @@ class Session:
         """The student at its first step: new from the catalog, or from a checkpoint."""
         seed, classes = self.config.training.seed, self.train_set.classes
         size = self.config.data.image_size
+        check_start(self.config)
         if self.config.student is not None:
             student = build_detector(self.config.student, classes, size or DEFAULT_IMAGE_SIZE, seed)
         elif self.paths.student is not None:

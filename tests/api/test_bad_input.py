@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -14,6 +15,10 @@ import pytest
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
+from detrdistill.checkpoints import inspect_checkpoint
+from detrdistill.coco import read_split
+from detrdistill.errors import CheckpointError, DatasetError
+from detrdistill.validation import names_fault
 from tests.support.problems import NOBODY, assert_problem
 from tests.support.uploads import write_teacher, zip_of, zip_with
 
@@ -37,31 +42,66 @@ JOB_FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
     ),
     "no student": (lambda job: _config(job, student=None), "/config/student"),
     "two students": (lambda job: job | {"student_id": job["teacher_id"]}, "/student_id"),
-    "unknown kind": (lambda job: _config(job, kind="prune"), "/config"),
-    "no kind": (lambda job: job | {"config": {"student": job["config"]["student"]}}, "/config"),
+    "unknown kind": (lambda job: _config(job, kind="prune"), "/config/kind"),
+    "no kind": (lambda job: job | {"config": {"student": job["config"]["student"]}}, "/config/kind"),
     "unknown family": (lambda job: _config(job, student={"family": "yolo", "size": "n"}), "/config/student/family"),
-    "unknown size": (lambda job: _config(job, student={"family": "rt-detr", "size": "xxl"}), "/config/student"),
+    "unknown size": (lambda job: _config(job, student={"family": "rt-detr", "size": "xxl"}), "/config/student/size"),
     "unknown option deep inside": (
         lambda job: _config(job, training={"learning_rate": 1}),
         "/config/training/learning_rate",
     ),
     "negative rate": (lambda job: _config(job, training={"lr": -1}), "/config/training/lr"),
-    "infinite rate": (lambda job: _config(job, training={"lr": "inf"}), "/config/training/lr"),
+    "infinite norm": (lambda job: _config(job, training={"clip_norm": "inf"}), "/config/training/clip_norm"),
+    "a recipe that is a list": (lambda job: _config(job, recipe=["rt-detr-v2-r18"]), "/config/recipe"),
+    "a recipe that is an object": (lambda job: _config(job, recipe={"name": "rt-detr-v2-r18"}), "/config/recipe"),
+    "unknown recipe": (lambda job: _config(job, recipe="rt-detr-v2"), "/config/recipe"),
+    "more steps of warm-up than a number has": (
+        lambda job: _config(job, training={"warmup_steps": 2**63}),
+        "/config/training/warmup_steps",
+    ),
+    "nine further teachers": (
+        lambda job: _config(job, further_teachers={f"t{i}": {"methods": [{"kind": "query_prior"}]} for i in range(9)}),
+        "/config/further_teachers",
+    ),
+    "nine ids of further teachers": (
+        lambda job: job | {"further_teacher_ids": {f"t{i}": NOBODY for i in range(9)}},
+        "/further_teacher_ids",
+    ),
+    "seventeen methods": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 17), "/config/methods"),
+    "a schedule that ends before it starts": (
+        lambda job: _config(job, methods=[{"kind": "query_prior", "schedule": {"start": 0.9, "end": 0.1}}]),
+        "/config/methods/0/schedule/start",
+    ),
+    "a loss that is called as a teacher": (
+        lambda job: _config(job, further_teachers={"detection": {"methods": [{"kind": "query_prior"}]}}),
+        "/config/further_teachers/detection",
+    ),
     "image size no multiple": (lambda job: _config(job, data={"image_size": 100}), "/config/data/image_size"),
     "more queries than cells": (
         lambda job: _config(job, student={"family": "rt-detr-v2", "size": "r18"}),
-        "/config",
+        "/config/student/queries",
     ),
-    "unknown method": (lambda job: _config(job, methods=[{"kind": "magic"}]), "/config/methods/0"),
+    "unknown method": (lambda job: _config(job, methods=[{"kind": "magic"}]), "/config/methods/0/kind"),
     "wrong option of a method": (
         lambda job: _config(job, methods=[{"kind": "query_prior"}, {"kind": "matched_logits", "temperature": 3}]),
         "/config/methods/1/temperature",
     ),
-    "a method twice": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 2), "/config"),
+    "a method twice": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 2), "/config/methods"),
     "no method": (lambda job: _config(job, methods=[]), "/config/methods"),
     "a list instead of an object": (lambda job: [job], ""),
     "a number instead of an object": (lambda job: _config(job, data=7), "/config/data"),
 }
+
+
+JOB_CODES = {
+    "dataset does not exist": "not_found",
+    "teacher does not exist": "not_found",
+    "no teacher": "invalid",
+    "a teacher for a train job": "invalid",
+    "no student": "student_ambiguous",
+    "two students": "student_ambiguous",
+}
+"""Where it is not `request_invalid`."""
 
 
 def _config(job: dict, **changes: Any) -> dict:
@@ -71,13 +111,51 @@ def _config(job: dict, **changes: Any) -> dict:
 @pytest.mark.parametrize("fault", JOB_FAULTS)
 def test_a_wrong_job_is_refused_with_a_pointer(client: TestClient, job_request: dict, fault: str):
     spoil, pointer = JOB_FAULTS[fault]
-    assert_problem(client.post("/jobs", json=spoil(job_request)), 422, pointer)
+    problem = assert_problem(client.post("/jobs", json=spoil(job_request)), 422)
+    assert [error["pointer"] for error in problem["errors"]] == [pointer], problem
+    assert problem["code"] == JOB_CODES.get(fault, "request_invalid")
 
 
-def test_a_body_that_is_no_json_is_refused(client: TestClient):
-    for body in (b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"name": "\\ud800"}'):
-        answer = client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
-        assert_problem(answer, 422 if answer.status_code == 422 else 400)
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ({"weigth": 0.5}, "unknown field `weigth`; did you mean `weight`?"),
+        ({"variant": "recomended"}, "unknown value `recomended`; did you mean `recommended`?"),
+        ({"kind": "query_priors"}, "unknown kind `query_priors`; did you mean `query_prior`?"),
+        ({"weight": 0}, "Input should be greater than 0"),
+        ({"kind": None}, "unknown kind `None`"),
+    ],
+)
+def test_a_typo_is_one_fault_with_the_right_word(client: TestClient, job_request: dict, typed: dict, words: str):
+    job = _config(job_request, methods=[{"kind": "query_prior"} | typed])
+    [error] = assert_problem(client.post("/jobs", json=job), 422)["errors"]
+    assert (error["pointer"], error["detail"]) == (f"/config/methods/0/{next(iter(typed))}", words)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "request_invalid"),
+        (b"null", 422, "request_invalid"),
+        (b"{", 400, "json_invalid"),
+        (b"\xff\xfe", 400, "json_invalid"),
+        (b'{"name": "\xff"}', 400, "json_invalid"),
+        (b'{"name": "\xed\xa0\x80"}', 400, "json_invalid"),
+        (b"[" * 100_000, 400, "json_invalid"),
+        (b'{"name": ' + b"9" * 5000 + b"}", 400, "json_invalid"),
+    ],
+    ids=str,
+)
+def test_a_body_that_is_no_json_is_refused(client: TestClient, body: bytes, status: int, code: str):
+    answer = client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert assert_problem(answer, status)["code"] == code
+
+
+def test_half_a_character_is_refused_where_it_stands(client: TestClient, job_request: dict):
+    body = json.dumps(job_request | {"name": "\ud800"})  # but for that, the request is right
+    answer = client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+    [error] = assert_problem(answer, 422)["errors"]
+    assert (error["pointer"], error["detail"]) == ("/name", "the text holds half a character (a lone surrogate)")
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +197,11 @@ def coco(split: dict[str, Any]) -> bytes:
 
 
 def spoilt_dataset(rectangles: Path, change: Callable[[dict[str, Any]], Any]) -> bytes:
-    """The rectangles with something changed in train.json."""
+    """The rectangles with something changed in train.json; the categories of both splits stay the same."""
     members = {str(path.relative_to(rectangles)): path.read_bytes() for path in rectangles.rglob("*") if path.is_file()}
-    document = json.loads(members["train.json"])
-    change(document)
-    return zip_with(members | {"train.json": coco(document)})
+    train, val = (json.loads(members[name]) for name in ("train.json", "val.json"))
+    change(train)
+    return zip_with(members | {"train.json": coco(train), "val.json": coco(val | {"categories": train["categories"]})})
 
 
 DATASET_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -148,6 +226,13 @@ DATASET_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda coco: coco["categories"][0].update(name="\ud800"),
         "1 of categories have no usable name, first at /categories/0",
     ),
+    "a category name of 5000 characters": (lambda coco: coco["categories"][0].update(name="x" * 5000), "5000 char"),
+    "a million categories": (
+        lambda coco: coco["categories"].extend({"id": 100 + i, "name": f"{i}"} for i in range(5_000)),
+        "more than 5000",
+    ),
+    "a file name of 5000 characters": (lambda coco: coco["images"][0].update(file_name="x" * 5000), "/images/0"),
+    "a file name that is half a character": (lambda coco: coco["images"][0].update(file_name="\ud800"), "/images/0"),
     "no such file": (lambda coco: coco["images"][0].update(file_name="gone.png"), "not there"),
     "a file outside": (lambda coco: coco["images"][0].update(file_name="../../../../etc/passwd"), "not there"),
     "an absolute file": (lambda coco: coco["images"][0].update(file_name="/etc/passwd"), "not there"),
@@ -182,7 +267,8 @@ def test_a_wrong_dataset_is_refused_with_the_entry(client: TestClient, rectangle
 
 
 def test_splits_must_agree_on_the_classes(client: TestClient, rectangles: Path):
-    content = spoilt_dataset(rectangles, lambda coco: coco["categories"][0].update(name="crimson"))
+    members = {str(path.relative_to(rectangles)): path.read_bytes() for path in rectangles.rglob("*") if path.is_file()}
+    content = zip_with(members | {"train.json": members["train.json"].replace(b'"red"', b'"crimson"')})
     answer = client.post("/datasets", data={"name": "wrong"}, files={"files": ("d.zip", content)})
     assert "different categories" in assert_problem(answer, 422, "/files")["detail"]
 
@@ -227,6 +313,15 @@ ARCHIVES: dict[str, bytes] = {
     "file and folder at once": zip_with({"a.json": b"{}", "a.json/b.json": b"{}"}),
     "too deep": zip_with({"/".join("abcdefghijk") + ".json": b"{}"}),
     "bomb": raw_zip(lambda archive: archive.writestr("train.json", b"0" * 300 * 1024**2)),
+    "compressed by bzip2": raw_zip(
+        lambda archive: archive.writestr("train.json", b"{}", compress_type=zipfile.ZIP_BZIP2)
+    ),
+    "compressed by lzma": raw_zip(
+        lambda archive: archive.writestr("train.json", b"{}", compress_type=zipfile.ZIP_LZMA)
+    ),
+    "a name of 5000 characters": zip_with({"x" * 5000 + ".json": b"{}"}),
+    "a name with an escape": zip_with({"\x1b[31m.json": b"{}"}),
+    "a name in no encoding": zip_with({"train-\u00e9.json": b"{}"}).replace(b"\xc3\xa9", b"\xff\xfe"),
     "no zip at all": b"PK\x03\x04 and then nothing",
     "empty": zip_with({}),
     "cut off": zip_with({"train.json": b"{}" * 1000})[:-40],
@@ -286,6 +381,31 @@ def tensors(tmp_path: Path, **values: np.ndarray) -> bytes:
             "names classes for 3 rows",
         ),
         (lambda t, _: {"config_json": edited(t, "config.json", num_queries="many")}, "num_queries"),
+        (lambda t, _: {"config_json": edited(t, "config.json", num_queries=2**31)}, "num_queries"),
+        (lambda t, _: {"config_json": edited(t, "config.json", num_queries=10**400)}, "num_queries"),
+        (lambda t, _: {"config_json": edited(t, "config.json", num_queries=True)}, "num_queries"),
+        (lambda t, _: {"config_json": edited(t, "config.json", num_queries=float("inf"))}, "num_queries"),
+        (lambda t, _: {"config_json": edited(t, "config.json", decoder_layers=2**63)}, "decoder_layers"),
+        (lambda t, _: {"config_json": edited(t, "config.json", d_model=2**31)}, "d_model"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label=None, num_labels=30_000_000)}, "num_labels"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label=None, num_labels=-1)}, "num_labels"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a\x00", "1": "b"})}, "zero byte"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "\ud800", "1": "b"})}, "half a char"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "x" * 201, "1": "b"})}, "201 char"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": None, "1": "b"})}, "class 0"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"9" * 400: "a"})}, "id2label"),
+        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"height": float("inf")})}, "read"),
+        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"width": 1e400})}, "cannot be read"),
+        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", rescale_factor=float("nan"))}, "rescale"),
+        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", rescale_factor=10**400)}, "be read"),
+        (
+            lambda t, _: {
+                "preprocessor": edited(
+                    t, "preprocessor_config.json", image_mean=[float("nan"), 0, 0], do_normalize=True
+                )
+            },
+            "finite",
+        ),
         (lambda t, _: {"weights": b"not safetensors"}, "not a safetensors file"),
         (lambda t, _: {"weights": pickle.dumps(Evil())}, "not a safetensors file"),
         (lambda t, _: {"weights": b"\xff" * 8 + b"{}"}, "not a safetensors file"),
@@ -318,6 +438,46 @@ def test_a_wrong_checkpoint_is_refused(
     files = checkpoint_files(teacher_folder, **spoil(teacher_folder, tmp_path))
     problem = assert_problem(client.post("/checkpoints", data={"name": "wrong"}, files=files), 422, "/files")
     assert words in problem["detail"]
+    assert problem["code"] == "checkpoint_invalid"
+
+
+STRANGE = [
+    float("nan"), float("inf"), -0.0, 10**400, 2**31, 2**63, -1, 0, True, None, "", "\x00", "\ud800", "x" * 5000,
+    [], [[]], {}, {"\ud800": "\x00"}, [float("nan")],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_no_value_in_a_checkpoints_files_is_an_unexpected_error(teacher_folder: Path, tmp_path: Path, name: str):
+    """What is taken can be stored: texts, whole numbers of 32 bits."""
+    folder = shutil.copytree(teacher_folder, tmp_path / "teacher")
+    document = json.loads((folder / name).read_text())
+    for key in document:
+        for value in STRANGE:
+            (folder / name).write_text(json.dumps(document | {key: value}))
+            try:
+                card = inspect_checkpoint(folder)
+            except CheckpointError:
+                continue
+            assert names_fault(card.classes) is None
+            assert all(0 < number < 2**31 for number in (card.queries, card.decoder_layers, card.width)), (key, value)
+            assert all(0 <= side <= 4096 for side in card.image_size or ()), (key, value)
+
+
+def test_no_value_in_annotations_is_an_unexpected_error(rectangles: Path, tmp_path: Path):
+    root = shutil.copytree(rectangles, tmp_path / "set")
+    document = json.loads((root / "train.json").read_text())
+    for part in ("images", "annotations", "categories"):
+        for key in document[part][0]:
+            for value in STRANGE:
+                changed = document | {part: [document[part][0] | {key: value}, *document[part][1:]]}
+                (root / "train.json").write_text(json.dumps(changed))
+                try:
+                    split = read_split(root, "train", check_files=True)
+                except DatasetError:
+                    continue
+                assert names_fault(split.classes) is None, (part, key, value)
+                json.dumps(split.warnings, ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.pt", "checkpoint.ckpt", "weights.pkl"])

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,23 @@ def test_evaluations_are_stored_with_all_coco_numbers(client: TestClient, job_re
 
 def artifacts(client: TestClient, job_id: str) -> dict[str, dict[str, Any]]:
     return {file["name"]: file for file in client.get(f"/jobs/{job_id}/artifacts").json()["data"]}
+
+
+def test_a_list_leaves_the_ap_of_each_class_out(client: TestClient, job_request: dict):
+    job = submit(client, job_request)
+    report = {"parameters": 1, "milliseconds_per_image": 1.0, "best_epoch": 1.0}
+    numbers = dict.fromkeys(CocoMetrics.model_fields, 0.25) | {"per_class": {"red": 0.5, "green": 0.0}}
+    found = {"device": "cpu", "versions": {}, "further_teachers": {"second": report | {"metrics": numbers}}}
+    found |= {role: report | {"metrics": numbers} for role in ("student", "teacher", "control")}
+    owned = start(job["id"])
+    with Session(get_engine()) as session, session.begin():
+        states.finish(session, owned, JobState.SUCCEEDED, error=None, result=json.dumps(found))
+    detail = client.get(f"/jobs/{job['id']}").json()["result"]
+    [row] = [row["result"] for row in client.get("/jobs").json()["data"] if row["id"] == job["id"]]
+    assert "per_class" not in json.dumps(row)
+    assert json.dumps(detail).count("per_class") == 4
+    assert detail["further_teachers"]["second"]["metrics"]["per_class"] == {"red": 0.5, "green": 0.0}
+    assert row["student"]["metrics"]["ap"] == 0.25
 
 
 def test_an_artifact_is_downloaded_whole_or_in_ranges(client: TestClient, job_request: dict, storage_dir):

@@ -20,11 +20,8 @@ from statistics import median, quantiles
 from typing import Any
 
 import httpx
-import numpy as np
 import torch
-from PIL import Image
 
-from detrdistill.coco import read_splits
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
@@ -35,6 +32,7 @@ from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
 from examples.digits.make_dataset import make_dataset
+from tests.benchmarks.registration import decoding_rate
 from tests.benchmarks.training import DIGITS, EPOCHS
 from tests.support.client import running_service
 from tests.support.rectangles import write_rectangles
@@ -44,7 +42,6 @@ from tests.support.uploads import write_teacher, zip_of
 RESULT = Path(".run/bench.json")
 REQUESTS = 200
 ROUNDS = 12
-PHOTOGRAPHS = {"train": 240, "val": 60}
 
 
 def main() -> None:
@@ -55,7 +52,7 @@ def main() -> None:
         "api": api_latency(),
         "step": step_cost(),
         "training": training_speed(),
-        "registration": registration_speed(),
+        "registration": {"images_per_second_640x480": round(decoding_rate())},
     }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
@@ -106,14 +103,17 @@ def _spread(name: str, act: Callable[[], object]) -> dict[str, float]:
 
 
 def step_cost() -> dict[str, Any]:
-    """Cost of a distillation step (forward, losses, backward) against teacher forward plus plain student step."""
+    """Cost of a step of the default methods against teacher forward plus plain student step.
+
+    A step is forward pass, losses and backward pass.
+    """
     device = torch.device(_device())
     small = device.type == "cpu"
     side, batch_size = (128, 8) if small else (640, 16)
     teacher = _build("nano" if small else "r50", side, 1, device)
     student = _build("pico" if small else "r18", side, 0, device)
     make_trainable(student)
-    config = RUN_CONFIG.validate_python({"kind": "distill", "data": {"image_size": side}, "methods": _methods()})
+    config = RUN_CONFIG.validate_python({"kind": "distill", "data": {"image_size": side}})
     assert isinstance(config, DistillConfig)
     criterion = build_criterion(config.criterion, student)
     methods = build_methods(config.methods, shape_of(teacher), shape_of(student), criterion, 0)
@@ -187,34 +187,6 @@ def _busy_process() -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
-
-
-def registration_speed() -> dict[str, Any]:
-    """Images of 640 x 480 that the check of a new data set decodes in a second."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "photographs"
-        count = _write_photographs(folder)
-        seconds = median(_seconds(lambda: read_splits(folder, check_files=True)) for _ in range(3))
-    return {"images of 640 x 480": count, "images a second": round(count / seconds, 1)}
-
-
-def _write_photographs(folder: Path) -> int:
-    """JPEG files as large as those of COCO: noise of several scales."""
-    (folder / "images").mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for split, count in PHOTOGRAPHS.items():
-        entries = []
-        for image_id in range(1, count + 1):
-            coarse = Image.fromarray(random.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((640, 480))
-            grain = random.integers(-20, 21, (480, 640, 3))
-            pixels = (np.asarray(coarse).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
-            name = f"{split}_{image_id}.jpg"
-            Image.fromarray(pixels).save(folder / "images" / name, quality=85)
-            entries.append({"id": image_id, "file_name": name, "width": 640, "height": 480})
-        box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 100], "area": 10_000, "iscrowd": 0}
-        document = {"images": entries, "annotations": [box], "categories": [{"id": 1, "name": "thing"}]}
-        (folder / f"{split}.json").write_text(json.dumps(document))
-    return sum(PHOTOGRAPHS.values())
 
 
 def _methods() -> list[dict[str, Any]]:

@@ -79,6 +79,24 @@ def test_a_list_serves_both_splits_where_ids_tell_them_apart(tmp_path: Path):
     assert {path.name for path in apart} == {"train_1.png", "train_2.png", "val_1.png", "val_2.png"}
 
 
+@pytest.mark.parametrize("kind", ["text", "floats", "huge", "other ids in val"])
+def test_ids_of_any_kind_name_images_and_categories(tmp_path: Path, kind: str):
+    data = write_rectangles(tmp_path / "data", images={"train": 3, "val": 3})
+    plain = read_detections(write_detections(tmp_path, perfect_detections(data)), read_splits(data))
+    rename = {"text": str, "floats": float, "huge": lambda i: 10**18 + i, "other ids in val": lambda i: 11 - i}[kind]
+    for split in ("val",) if kind.startswith("other") else ("train", "val"):
+        document = json.loads((data / f"{split}.json").read_text())
+        for row in document["annotations"]:
+            row |= {"image_id": rename(row["image_id"]), "category_id": rename(row["category_id"])}
+        for row in document["images"] + document["categories"]:
+            row["id"] = rename(row["id"])
+        (data / f"{split}.json").write_text(json.dumps(document))
+    own = perfect_detections(data)
+    assert read_detections(write_detections(tmp_path, own), read_splits(data)) == plain
+    as_a_table = {s: [row | {"image_id": f"{row['image_id']}"} for row in rows] for s, rows in own.items()}
+    assert read_detections(write_detections(tmp_path, as_a_table), read_splits(data)) == plain
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

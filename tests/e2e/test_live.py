@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.support.client import Client
 from tests.support.servers import RunningService
@@ -30,6 +30,10 @@ def queued_job(client: Client, dataset_id: str, name: str) -> str:
     return client.submit(name=name, dataset_id=dataset_id, config=config)
 
 
+def log_of(tab: Page) -> Locator:
+    return tab.locator("section", has=tab.get_by_role("heading", name="Events"))
+
+
 @pytest.fixture
 def context(browser: Browser, standing_service: RunningService) -> Iterator[BrowserContext]:
     """Tabs of one browser profile, whose consoles may complain."""
@@ -45,7 +49,7 @@ def test_seven_tabs_are_all_live_and_all_navigate(context: BrowserContext, clien
     for tab, job_id in zip(tabs, jobs, strict=True):
         tab.goto(f"/view/jobs/{job_id}", wait_until="domcontentloaded")
     for tab in tabs:
-        expect(tab.get_by_role("list", name="events").get_by_text("queued")).to_be_visible()
+        expect(log_of(tab).get_by_text("queued")).to_be_visible()
         expect(tab.locator("[data-live=live]")).to_be_visible()
     for tab, job_id in zip(tabs, jobs, strict=True):
         client.http.post(f"/jobs/{job_id}/cancel")
@@ -60,7 +64,7 @@ def test_seven_tabs_are_all_live_and_all_navigate(context: BrowserContext, clien
 def test_a_hidden_tab_lets_go_of_the_stream_and_catches_up(quiet_page: Page, client: Client, dataset_id: str):
     job_id = queued_job(client, dataset_id, "unseen")
     quiet_page.goto(f"/view/jobs/{job_id}")
-    log = quiet_page.get_by_role("list", name="events")
+    log = log_of(quiet_page)
     expect(log.get_by_text("queued")).to_be_visible()
     show = """state => {
         Object.defineProperty(document, "visibilityState", {get: () => state, configurable: true});
@@ -107,7 +111,7 @@ def test_a_service_that_is_away_is_said_to_be_and_comes_back(
     tab, other = context.new_page(), context.new_page()
     tab.goto(f"/view/jobs/{job_id}")
     other.goto("/")
-    expect(tab.get_by_role("list", name="events").get_by_text("queued")).to_be_visible()
+    expect(log_of(tab).get_by_text("queued")).to_be_visible()
     with away(service):
         chip = tab.locator("[data-live]")
         expect(chip).to_contain_text("last event", timeout=10_000)

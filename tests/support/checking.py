@@ -2,13 +2,16 @@
 
 import atexit
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from uuid import uuid4
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 
+from api.checking.models import Checker as CheckerRow
 from api.settings import Settings
 from worker.checker.checker import Checker
 from worker.checker.client import CheckServer
@@ -30,6 +33,17 @@ def shared_server() -> CheckServer:
     return server
 
 
+def wait_until_seen(engine: Engine, running: Checker) -> None:
+    """Its fork server has loaded its libraries, and uploads wait for it."""
+    deadline = time.monotonic() + 300
+    while True:
+        with Session(engine) as session:
+            if session.get(CheckerRow, running.name) is not None:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @contextmanager
 def checker(settings: Settings, server: CheckServer | None = None) -> Iterator[Checker]:
     """A checker in a thread; on any end, stop it."""
@@ -39,6 +53,7 @@ def checker(settings: Settings, server: CheckServer | None = None) -> Iterator[C
     thread = threading.Thread(target=running.run, args=[stop.is_set], name="checker")
     thread.start()
     try:
+        wait_until_seen(engine, running)
         yield running
     finally:
         stop.set()

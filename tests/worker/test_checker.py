@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,6 +176,30 @@ def test_a_fork_server_that_is_killed_is_started_again(settings, server, add, se
     assert (row.state, row.check_attempts) == ("ready", 2)
 
 
+def test_a_checker_that_is_killed_is_replaced_and_takes_its_check_with_it(
+    settings, engine, server, add, settled, tmp_path: Path
+):
+    file = tmp_path / "go"
+    identifier = add("waits_for", file=str(file))
+    environment = {
+        "DATABASE_URL": engine.url.render_as_string(hide_password=False),
+        "DETRDISTILL_STORAGE_DIR": str(settings.storage_dir),
+        "DETRDISTILL_LEASE_SECONDS": "2",
+    }
+    killed = subprocess.Popen([sys.executable, "-m", "tests.support.probe_checker"], env=os.environ | environment)
+    [check] = until(lambda: pids(file), seconds=60)
+    killed.kill()
+    killed.wait()
+    until(lambda: not Path(f"/proc/{check}").exists())
+    with Session(engine) as session:
+        assert session.get_one(Dataset, identifier).state == "checking"
+    with checker(settings, server):
+        until(lambda: len(pids(file)) == 2)
+        file.touch()
+        row = settled(identifier)
+    assert (row.state, row.check_attempts) == ("ready", 2)
+
+
 def test_a_checker_that_is_lost_loses_its_check_and_cannot_disturb_the_next(settings, engine, server, add, settled):
     identifier = add("passes")
     with Session(engine) as session, session.begin():
@@ -266,9 +292,6 @@ def test_a_check_outlasts_the_loss_of_the_database(settings, engine, server, add
 
 
 def test_the_checker_hides_its_environment(settings, database_url: str, tmp_path: Path):
-    import subprocess
-    import sys
-
     environment = os.environ | {"DATABASE_URL": database_url, "DETRDISTILL_STORAGE_DIR": str(tmp_path)}
     code = (
         "import os, subprocess, sys\n"

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.client import Client, running_service
+from tests.support.client import PATIENCE, Client, running_service
 from tests.support.servers import RunningService, Servers, template_database
 from tests.support.uploads import write_teacher
 from tests.worker.test_faults import pid_of
@@ -27,7 +27,7 @@ ROUNDS = int(os.environ.get("DETRDISTILL_TEST_KILLS", "20"))
 SEED = int(os.environ.get("DETRDISTILL_TEST_SEED", "0"))
 EPOCHS = 16
 LEASE_SECONDS = 12
-STALL_SECONDS = 15
+STALL_SECONDS = 15 * PATIENCE
 WORKERS = ("first", "second")
 CONFIG = {
     "kind": "distill",
@@ -123,7 +123,7 @@ class Disturbed:
             time.sleep(0.2)
 
     def until(self, job_id: str, seen: Callable[[dict[str, Any]], bool], seconds: float = 240) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         while not (seen(job := self.job(job_id)) or job["state"] in ("succeeded", "failed", "cancelled")):
             assert time.monotonic() < deadline, job
             time.sleep(0.2)

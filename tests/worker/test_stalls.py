@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.client import Client, running_service
+from tests.support.client import PATIENCE, Client, running_service
 from tests.support.servers import RunningService, Servers
 from tests.worker.test_faults import alive, until_checkpoint
 from tests.worker.test_jobs import training_process
 
 pytestmark = pytest.mark.fault
-STALL_SECONDS = 10
+STALL_SECONDS = 10 * PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_job_ends_at_its_limit_of_time_with_what_it_has(service: RunningServic
     service.start_worker()
     long_job["config"]["training"] |= {"epochs": 5000}
     long_job["config"]["evaluation"] |= {"every_epochs": 2}
-    job_id = client.submit(**long_job, max_runtime_seconds=30)
+    job_id = client.submit(**long_job, max_runtime_seconds=30 * PATIENCE)
     until_checkpoint(client, job_id)
     os.kill(training_process(job_id), signal.SIGKILL)
     job = client.wait_for_end(job_id, seconds=120)

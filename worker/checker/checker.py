@@ -5,7 +5,7 @@ import select
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 from sqlalchemy import Engine
@@ -55,6 +55,7 @@ class Checker:
     server: CheckServer
     name: str
     _running: dict[UUID, _Running] = field(default_factory=dict[UUID, _Running], init=False)
+    """By the id of the check."""
     _beat_at: float = field(default=float("-inf"), init=False)
     _warned: tuple[str, ...] | None = field(default=None, init=False)
     """What was last shown; None until the fork server has loaded its libraries once: nobody is to wait for that."""
@@ -106,16 +107,16 @@ class Checker:
         with Session(self.engine) as session, session.begin():
             if shown is not None:
                 checkers.seen(session, self.name, shown)
-            for identifier, running in self._running.items():
+            for check, running in self._running.items():
                 if not states.renew(session, running.owned, self.settings.lease_seconds):
-                    lost.append(identifier)
+                    lost.append(check)
         if shown != self._warned:
             _log.info("ready; %s", " ".join(shown or ()) or "checks are isolated")
         self._beat_at, self._warned = time.monotonic(), shown
-        for identifier in lost:
-            _log.warning("%s: somebody else checks it now", identifier)
-            self.server.end(identifier)
-            del self._running[identifier]
+        for check in lost:
+            _log.warning("%s: somebody else checks it now", self._running[check].owned.id)
+            self.server.end(check)
+            del self._running[check]
 
     def _claim(self) -> None:
         """Start checks as long as there are any to be had and room for them."""
@@ -136,8 +137,8 @@ class Checker:
     def _start(self, owned: CheckClaim) -> None:
         _log.info("%s %s: check %d", owned.kind, owned.id, owned.attempt)
         seconds = self.settings.check_seconds + owned.size / _MIB
-        running = _Running(owned, time.monotonic() + seconds + _GRACE_SECONDS)
-        self._running[owned.id] = running
+        check = uuid4()  # a resource may come back while the answer to its last check is under way
+        running = self._running[check] = _Running(owned, time.monotonic() + seconds + _GRACE_SECONDS)
         if owned.attempt > self.settings.check_attempts:
             running.outcome = _crashed_too_often(owned.attempt - 1, "ended with its checker")
             return
@@ -147,15 +148,15 @@ class Checker:
             total_seconds=seconds,
         )
         folder = folder_of(owned.path, Storage(self.settings.storage_dir).folder(owned.kind, owned.id))
-        request = CheckRequest(id=owned.id, kind=owned.kind, folder=folder, options=owned.options, bounds=bounds)
+        request = CheckRequest(id=check, kind=owned.kind, folder=folder, options=owned.options, bounds=bounds)
         self.server.send(request)
 
     def _write_outcomes(self) -> None:
-        for identifier, running in list(self._running.items()):
+        for check, running in list(self._running.items()):
             if running.outcome is not None:
-                _log.info("%s %s: %s", running.owned.kind, identifier, _in_short(running.outcome))
+                _log.info("%s %s: %s", running.owned.kind, running.owned.id, _in_short(running.outcome))
                 self._write(running.owned, running.outcome)
-                del self._running[identifier]
+                del self._running[check]
 
     def _write(self, owned: CheckClaim, outcome: Outcome) -> None:
         match outcome:
@@ -191,8 +192,8 @@ class Checker:
                 checkers.gone(session, self.name)
         except DATABASE_DOWN as error:
             _log.warning("leases are left to expire: %s", error)
-        for identifier in self._running:
-            self.server.end(identifier)
+        for check in self._running:
+            self.server.end(check)
 
 
 class _Doorbell:

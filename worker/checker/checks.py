@@ -9,6 +9,8 @@ from typing import Any
 from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
 from detrdistill.checkpoints import WEIGHTS
 from detrdistill.coco import CocoSet, DatasetOptions, find_root, read_splits
+from detrdistill.errors import DatasetError
+from detrdistill.validation import names_fault
 from worker.checker.protocol import CheckRequest
 
 _CHUNK = 1024**2
@@ -40,6 +42,8 @@ def check(request: CheckRequest, progress: Progress) -> dict[str, Any]:
 
 def _check_dataset(folder: Path, options: DatasetOptions, progress: Progress) -> dict[str, Any]:
     sets = read_splits(find_root(folder), check_files=True, options=options, on_progress=progress)
+    if (fault := names_fault(sets["train"].classes)) is not None:
+        raise DatasetError(f"The categories cannot be kept: {fault}.", hint="Correct the categories and upload again.")
     return {
         "classes": list(sets["train"].classes),
         "splits": {split: _size(content) for split, content in sets.items()},

@@ -186,7 +186,7 @@ class _Process:
             return self._refused
         log = self._end_of_log()
         if log:
-            _log.info("%s %s says:\n%s", self.request.noun, self.request.id, log)
+            _log.info("%s of %s says:\n%s", self.request.noun, self.request.folder, log)
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
             with suppress(ValidationError):

@@ -20,6 +20,7 @@ class CheckRequest(BaseModel):
     """A check to be made."""
 
     id: UUID
+    """Of this check; a resource that is checked again is another check."""
     kind: Literal["datasets", "checkpoints"]
     folder: Path
     options: dict[str, Any] = {}

@@ -27,7 +27,7 @@ export function unwrap<T>(answer: { data?: T; error?: unknown; response: Respons
 export function asProblem(body: unknown, status: number): Problem {
   if (typeof body === "object" && body !== null && "detail" in body && "code" in body) return body as Problem;
   const detail = status === 0 ? "The service does not answer." : `The service answered with status ${status}.`;
-  return { type: "about:blank", title: "Error", status, detail, code: "unknown", errors: [] };
+  return { type: "about:blank", title: "Error", status, detail, code: "unknown", request_id: "", errors: [] };
 }
 
 /** Send a form with files; reports the share that has been sent. */

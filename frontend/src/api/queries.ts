@@ -70,7 +70,7 @@ export function useCreateJob() {
   const cache = useQueryClient();
   return useMutation({
     mutationFn: async ({ key, body }: { key: string; body: JobCreate }) =>
-      unwrap(await client.POST("/jobs", { body, params: { header: { "idempotency-key": key } } })),
+      unwrap(await client.POST("/jobs", { body, params: { header: { "Idempotency-Key": key } } })),
     onSuccess: () => cache.invalidateQueries({ queryKey: ["jobs"] }),
   });
 }

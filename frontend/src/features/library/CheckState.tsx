@@ -19,7 +19,7 @@ export function CheckState({ state }: { state: CheckpointView["state"] | undefin
 export function Coverage({ checkpoint }: { checkpoint: CheckpointView }) {
   const { coverage } = checkpoint;
   if (!coverage) return null;
-  const { loaded, total, missing, unexpected, renamed } = coverage;
+  const { loaded, total, missing = [], unexpected = [], renamed = [] } = coverage;
   return (
     <>
       {loaded === total ? (

@@ -64,6 +64,7 @@ export function NewJobPage() {
   };
 
   const recipeOf = (name: string) => recipes.find((recipe) => recipe.name === name)?.config;
+  const needsCheckpoint = (name: string) => recipes.find((recipe) => recipe.name === name)?.needs_checkpoint ?? false;
   const switchView = () => {
     setJsonError(null);
     if (json === null) return setJson(JSON.stringify(toConfig(draft), null, 2));
@@ -109,7 +110,7 @@ export function NewJobPage() {
             />
             <RecipeField
               draft={draft}
-              choose={(name) => setDraft(withRecipe(draft, name, recipeOf(name)))}
+              choose={(name) => setDraft(withRecipe(draft, name, recipeOf(name), needsCheckpoint(name)))}
               disabled={json !== null}
               problemAt={problemAt}
             />

@@ -9,11 +9,13 @@ interface Props {
   problemAt: ProblemAt;
 }
 
+const NEEDS_CHECKPOINT = " The student must start from a checkpoint whose backbone is trained.";
+
 /** Chooses a named configuration; its fields appear in the form and can be changed there. */
 export function RecipeField({ draft, choose, disabled, problemAt }: Props) {
   const recipes = useCatalog().data?.recipes ?? [];
   const chosen = recipes.find(({ name }) => name === draft.recipe);
-  const about = chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.` : "Fills the form with published settings.";
+  const about = chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.${chosen.needs_checkpoint ? NEEDS_CHECKPOINT : ""}` : "Fills the form with published settings.";
   return (
     <SelectField
       label="Recipe"

@@ -107,11 +107,12 @@ export const EMPTY: Draft = {
 };
 
 /** The fields of a recipe that the form shows. */
-function fromRecipe(recipe: Partial<DistillConfig>): Partial<Draft> {
+function fromRecipe(recipe: Partial<DistillConfig>, needsCheckpoint: boolean): Partial<Draft> {
   const { student, data, training, methods } = recipe;
   const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
+  const studentFrom = needsCheckpoint ? ("checkpoint" as const) : ("catalog" as const);
   return {
-    ...set(student, ({ family, size }) => ({ studentFrom: "catalog" as const, family, size })),
+    ...set(student, ({ family, size }) => ({ studentFrom, family, size })),
     ...set(data?.image_size, (side) => ({ imageSize: String(side) })),
     flip: data?.horizontal_flip ?? EMPTY.flip,
     photometric: data?.photometric ?? EMPTY.photometric,
@@ -124,10 +125,15 @@ function fromRecipe(recipe: Partial<DistillConfig>): Partial<Draft> {
 }
 
 /** The draft with another recipe, or with none: then its fields hold again what they held before. */
-export function withRecipe(draft: Draft, name: string, recipe: Partial<DistillConfig> | undefined): Draft {
+export function withRecipe(
+  draft: Draft,
+  name: string,
+  recipe: Partial<DistillConfig> | undefined,
+  needsCheckpoint = false,
+): Draft {
   const before = { ...draft, ...draft.beforeRecipe };
   if (recipe === undefined) return { ...before, recipe: name, beforeRecipe: null };
-  const values = fromRecipe(recipe);
+  const values = fromRecipe(recipe, needsCheckpoint);
   const kept = Object.fromEntries(Object.keys(values).map((key) => [key, before[key as keyof Draft]]));
   return { ...before, ...values, recipe: name, beforeRecipe: kept };
 }
