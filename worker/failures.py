@@ -4,7 +4,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-from detrdistill.errors import DetrDistillError
+from detrdistill.errors import DetrDistillError, TrainingProcessLost
 from detrdistill.events import RunFailed
 
 _AGAIN = "then retry the job: it goes on from its newest checkpoint."
@@ -79,7 +79,7 @@ def _resource_failure(code: str, cause: BaseException) -> RunFailed:
 
 def may_succeed_again(error: BaseException) -> bool:
     """A process that helped the training was killed: that is an interruption, not a fault of the run."""
-    return any(_LOST_HELPER.search(str(cause)) for cause in _causes(error))
+    return isinstance(error, TrainingProcessLost) or any(_LOST_HELPER.search(str(cause)) for cause in _causes(error))
 
 
 def _code_of(error: BaseException) -> str | None:

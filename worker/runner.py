@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from detrdistill.engine.processes import die_with_parent
-from detrdistill.errors import Stopped, TrainingProcessLost
+from detrdistill.errors import Stopped
 from detrdistill.events import Event, RunFailed, RunStopped
 from worker.failures import failure_of, may_succeed_again, resource_failure_of
 from worker.inputs import changed_input, check_inputs
@@ -119,11 +119,7 @@ def _train(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) ->
 def _is_interruption(error: Exception) -> bool:
     """The device or a helping process is to blame, not the run."""
     torch = sys.modules.get("torch")
-    return (
-        isinstance(error, TrainingProcessLost)
-        or may_succeed_again(error)
-        or (torch is not None and isinstance(error, torch.AcceleratorError))
-    )
+    return may_succeed_again(error) or (torch is not None and isinstance(error, torch.AcceleratorError))
 
 
 def _redacted(event: Event, redact: Redactor) -> Event:

@@ -4,6 +4,7 @@ Every random choice comes from (seed, epoch, image), so a resumed run sees exact
 and student and control see the same ones, whatever the number of loader processes.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from detrdistill.data.detections import RecordedDetections, whole_picture
 from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
 from detrdistill.outputs import Targets
 from detrdistill.preprocessing import Preprocessing
+
+_MOST_WORKERS = 8
 
 Source = Preprocessing | RecordedDetections
 """What a detector or teacher looks at: a picture, prepared so; or what was once found on it."""
@@ -133,6 +136,13 @@ class EpochSampler:
                 positions = order[batch * self.batch_size : (batch + 1) * self.batch_size]
                 yield [(seeds[position], position) for position in positions]
                 step += 1
+
+
+def loader_workers(configured: int | None) -> int:
+    """Loader processes of a run; unless configured, up to eight with a GPU, none without."""
+    if configured is not None:
+        return configured
+    return min(_MOST_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 def training_batches(

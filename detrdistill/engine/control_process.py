@@ -6,11 +6,12 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 from detrdistill.engine.processes import die_with_parent
 from detrdistill.engine.session import Session
-from detrdistill.engine.side_by_side import ALIVE, STOP, TOLD
+from detrdistill.engine.side_by_side import ALIVE, STOP, TOLD, Ended
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Event
 
@@ -32,7 +33,7 @@ class Parent:
             self._stop = self._stop or answer == STOP
 
     def alive(self) -> None:
-        """Say that the training gets on, now and then."""
+        """Give a sign of progress; it may be called as often as there is progress."""
         if time.monotonic() - self._signed_at > _SIGN_SECONDS:
             self._signed_at = time.monotonic()
             self._connection.send(ALIVE)
@@ -58,14 +59,24 @@ def main() -> int:
             raise Stopped("Stopped before the first step.", hint="Start it again to resume.")  # noqa: TRY301
         connection.send(session.train("control", session.new_student(), []))
     except Exception as error:  # noqa: BLE001  it is raised again in the parent
-        connection.send(_portable(error))
+        connection.send(Ended(tuple(_portable(cause) for cause in _causes(error))))
     return 0
 
 
-def _portable(error: Exception) -> Exception:
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, the outermost first."""
+    seen: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in seen:
+        seen.append(found)
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+
+
+def _portable(error: BaseException) -> BaseException:
     """The error, with its trace as a note; another that says the same if it cannot be sent."""
     if not isinstance(error, DetrDistillError):
-        error.add_note(traceback.format_exc())
+        error.add_note("In the training process of the control:\n" + "".join(traceback.format_tb(error.__traceback__)))
     try:
         return pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     except Exception:  # noqa: BLE001  whatever an error's class does when it is copied

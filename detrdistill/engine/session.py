@@ -31,6 +31,7 @@ from detrdistill.data.dataset import (
     Source,
     evaluation_batches,
     input_of,
+    loader_workers,
     training_batches,
 )
 from detrdistill.data.detections import RecordedDetections
@@ -51,14 +52,13 @@ from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError, DatasetError, DetrDistillError
+from detrdistill.errors import ConfigError, DatasetError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
 from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
-_MOST_WORKERS = 8
 _log = logging.getLogger(__name__)
 
 
@@ -115,7 +115,7 @@ class Session:
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
-        self.workers = _loader_workers(config.data.workers)
+        self.workers = loader_workers(config.data.workers)
         options = paths.dataset_options.model_dump(exclude_defaults=True)
         content = [
             config.model_dump(),
@@ -319,8 +319,9 @@ class Session:
         batch = next(training_batches(dataset, sampler, first_step=0, last_step=1, workers=0))
 
         def step() -> None:
-            with suppress(DetrDistillError), torch.random.fork_rng():  # gate or training will say what is wrong
+            with suppress(Exception), torch.random.fork_rng():  # the gate or the first step will say what is wrong
                 loss(batch, Moment(0, self.progress.steps)).total.backward()
+            self.alive()
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
@@ -471,12 +472,6 @@ def _autocast(precision: Literal["auto", "fp32", "bf16"], device: torch.device) 
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     return torch.bfloat16 if precision == "bf16" else None
-
-
-def _loader_workers(configured: int | None) -> int:
-    if configured is not None:
-        return configured
-    return min(_MOST_WORKERS, os.cpu_count() or 1) if torch.cuda.is_available() else 0
 
 
 def _device_name(device: torch.device) -> str:

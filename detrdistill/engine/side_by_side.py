@@ -4,7 +4,7 @@ Both are whole trainings with checkpoints of their own, and neither knows of the
 in whatever order they run. Objects pass between the two processes over one pipe:
 
     parent -> child   (config, paths); then `TOLD` for each event, and `STOP` to ask for a checkpoint and an end
-    child -> parent   each event, and `ALIVE` while it gets on; at last the `Best` it found, or what ended it
+    child -> parent   each event; `ALIVE` as it makes progress; at last the `Best` it found, or how it `Ended`
 
 An event counts as reported when the parent has answered. So whatever is reported before a checkpoint is known before it
 is written, as in a single process.
@@ -16,6 +16,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import Pipe
 from typing import Any, Literal
 
@@ -41,32 +43,42 @@ def one_at_a_time(report: Report) -> Report:
     return locked
 
 
-class SignsOfBoth:
-    """Passes on a sign of progress once each of the trainings that go on has given one: none covers for another.
+@dataclass(frozen=True)
+class Ended:
+    """What ended the training of the control: an exception and those it came from, which pickling forgets."""
 
-    Args:
-        alive: takes the signs.
-    """
+    errors: tuple[BaseException, ...]
+
+    @property
+    def error(self) -> BaseException:
+        """The exception, linked to its causes."""
+        for error, cause in pairwise(self.errors):
+            error.__cause__ = cause
+        return self.errors[0]
+
+
+class _Signs:
+    """Passes a sign of progress on when every training has given one: neither hides that the other stands still."""
 
     def __init__(self, alive: Callable[[], None]):
         self._alive = alive
-        self._going_on: set[Role] = {"student", "control"}
-        self._silent = set(self._going_on)
         self._lock = threading.Lock()
+        self._running: set[Role] = set()
+        self._silent: set[Role] = set()
 
     def sign(self, role: Role) -> None:
-        """A training gets on."""
+        """A training makes progress; from its first sign on it is waited for."""
         with self._lock:
+            self._running.add(role)
             self._silent.discard(role)
-            if self._silent:
-                return
-            self._silent = set(self._going_on)
-        self._alive()
+            if not self._silent:
+                self._silent = set(self._running)
+                self._alive()
 
     def end(self, role: Role) -> None:
-        """A training has ended; its silence says nothing any more."""
+        """A training is over; nobody waits for it."""
         with self._lock:
-            self._going_on.discard(role)
+            self._running.discard(role)
             self._silent.discard(role)
 
 
@@ -91,26 +103,21 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
         yield lambda: session.train("control", session.new_student(), [])
     else:
         should_stop, alive, session.progress.side_by_side = session.should_stop, session.alive, True
-        signs = SignsOfBoth(alive)
+        signs = _Signs(alive)
         control = _ControlProcess(session, signs)
         session.should_stop = lambda: should_stop() or control.failure is not None
         session.alive = lambda: signs.sign("student")
-
-        def result() -> Best:
-            signs.end("student")
-            return control.result(should_stop)
-
         try:
-            yield result
+            yield lambda: control.result(should_stop)
         except Exception as error:
             control.stop()
             control.join()
             if isinstance(error, Stopped) and control.failure is not None:
-                raise (error if isinstance(control.failure, Stopped) else control.failure) from None
+                raise error if isinstance(control.failure, Stopped) else control.failure  # noqa: B904  it has its own
             raise
         finally:
             control.close()
-            session.alive = alive
+            session.should_stop, session.alive = should_stop, alive
 
 
 class _ControlProcess:
@@ -121,7 +128,7 @@ class _ControlProcess:
         failure: what ended it before.
     """
 
-    def __init__(self, session: Session, signs: SignsOfBoth):
+    def __init__(self, session: Session, signs: _Signs):
         self.best: Best | None = None
         self.failure: BaseException | None = None
         self._report: Report = session.report
@@ -146,6 +153,7 @@ class _ControlProcess:
         Raises:
             Exception: what ended it.
         """
+        self._signs.end("student")
         asked = False
         while self._thread.is_alive():
             if not asked and should_stop():
@@ -185,12 +193,12 @@ class _ControlProcess:
 
     def _take(self, message: Any) -> None:
         match message:
-            case "alive":
-                self._signs.sign("control")
             case Best():
                 self.best = message
-            case BaseException():
-                self.failure = message
+            case Ended():
+                self.failure = message.error
+            case "alive":
+                self._signs.sign("control")
             case StepLogged():
                 self._progress.reach(message.role, message.step)
                 whole = {"progress": self._progress.fraction, "eta_seconds": self._progress.eta_seconds}

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +21,7 @@ from detrdistill.engine.state import write_json
 _log = logging.getLogger(__name__)
 _PAYS = 0.8
 """Twice the threads pay if a step then takes at most this share of its time."""
-_ROUNDS = 3
+_ROUNDS = 5
 _LONG_SECONDS = 5.0
 """A step this long is measured once: it is longer than what disturbs it."""
 LEAST_SECONDS_BESIDE = 20.0
@@ -93,6 +94,8 @@ class Threads:
 def fewest_that_pay(most: int, act: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> int:
     """The fewest threads of which half would be clearly slower, found by halving from `most`.
 
+    Clearly: by the fastest of some measurements and by their median. In doubt it is the fewer threads.
+
     Args:
         most: threads to begin with.
         act: what is measured, under `torch.set_num_threads`, which this leaves changed.
@@ -101,14 +104,14 @@ def fewest_that_pay(most: int, act: Callable[[], object], clock: Callable[[], fl
     threads = most
     while threads > 1:
         fewer = threads // 2
-        times: dict[int, float] = {}
+        times: dict[int, list[float]] = {threads: [], fewer: []}
         for _ in range(_ROUNDS):  # in turn, so that a slow moment of the machine meets both
-            for count in (threads, fewer):
+            for count, found in times.items():
                 torch.set_num_threads(count)
-                times[count] = min(_seconds(act, clock), times.get(count, float("inf")))
-            if max(times.values()) > _LONG_SECONDS:
+                found.append(_seconds(act, clock))
+            if min(times[threads][-1], times[fewer][-1]) > _LONG_SECONDS:
                 break
-        if times[threads] <= _PAYS * times[fewer]:
+        if all(middle(times[threads]) <= _PAYS * middle(times[fewer]) for middle in (min, median)):
             break
         threads = fewer
     return threads

@@ -1,22 +1,27 @@
 """Student and control at the same time end in the bits they have one after the other, whatever happens on the way."""
 
+import errno
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detrdistill.engine import threads
+from detrdistill.engine.control_process import _causes, _portable
 from detrdistill.engine.run import run
 from detrdistill.engine.session import Paths
+from detrdistill.engine.side_by_side import Ended, _Signs
 from detrdistill.engine.state import save_state
 from detrdistill.engine.train import Progress
 from detrdistill.errors import ConfigError, Stopped, TrainingProcessLost
-from detrdistill.events import CheckpointSaved, Event, RunFinished, StepLogged
+from detrdistill.events import CheckpointSaved, Event, Role, RunFinished, StepLogged
 from tests.core.engine.test_run import TRAINING, Recorder, assert_equal_weights, config_of, teacher, weights_of
 
 __all__ = ["teacher"]
@@ -63,9 +68,10 @@ def told(recorder: Recorder, role: str) -> list[dict[str, Any]]:
 def control_process() -> int | None:
     """The child of this process that trains the control."""
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            if b"control_process" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+        with suppress(FileNotFoundError):  # a thread or a child that has just ended
+            for child in (task / "children").read_text().split():
+                if b"control_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
     return None
 
 
@@ -113,8 +119,10 @@ def test_side_by_side_gives_the_bits_and_events_of_one_after_the_other(
     undisturbed: tuple[Path, Recorder], rectangles: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     side_by_side(monkeypatch)
-    recorder = Meeting()
-    run(config(), Paths(rectangles, tmp_path, teacher=teacher), recorder, recorder.should_stop)
+    recorder, signs = Meeting(), []
+    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    run(config(), paths, recorder, recorder.should_stop, lambda: signs.append(time.monotonic()))
+    assert signs
     assert recorder.children - {None}, "there was another process"
     assert control_process() is None
     order = [event.role for event in recorder.of(StepLogged)]
@@ -243,6 +251,46 @@ def test_a_killed_run_takes_its_control_with_it_and_resumes_to_the_same_bits(
     second = Recorder()
     run(config(), paths, second)
     assert_as_undisturbed(undisturbed, tmp_path, second)
+
+
+def test_a_sign_of_progress_is_one_of_both():
+    passed: list[int] = []
+    signs = _Signs(lambda: passed.append(1))
+
+    def sign(role: Role) -> int:
+        signs.sign(role)
+        return len(passed)
+
+    assert [sign("student"), sign("student")] == [1, 2], "the control has not begun"
+    assert [sign("control"), sign("control"), sign("control")] == [2, 2, 2], "the student stands still"
+    assert [sign("student"), sign("student"), sign("student")] == [3, 3, 3], "the control stands still"
+    assert sign("control") == 4
+    signs.end("student")
+    assert [sign("control"), sign("control")] == [5, 6], "nobody waits for the student"
+
+
+def test_an_error_crosses_the_pipe_with_its_causes():
+    """By them a worker knows a full disk, which torch hides in an error of its own."""
+    error = RuntimeError("unexpected pos 64 vs 0")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    sent = pickle.dumps(Ended(tuple(_portable(cause) for cause in _causes(error))))
+    received = pickle.loads(sent).error
+    assert (type(received), str(received)) == (RuntimeError, "unexpected pos 64 vs 0")
+    assert isinstance(received.__cause__, OSError)
+    assert received.__cause__.errno == errno.ENOSPC
+    assert "training process of the control" in received.__notes__[0]
+    hinted = _portable(ConfigError("wrong", hint="mend", pointer="/here"))
+    assert isinstance(hinted, ConfigError)
+    assert (hinted.message, hinted.hint, hinted.pointer) == ("wrong", "mend", "/here")
+
+
+def test_an_error_that_cannot_be_sent_says_the_same_in_words():
+    class Local(Exception):
+        """Unknown to any other process."""
+
+    found = _portable(Local("of nobody"))
+    assert isinstance(found, RuntimeError)
+    assert "of nobody" in str(found)
 
 
 def test_the_remaining_time_is_that_of_whoever_ends_last(monkeypatch: pytest.MonkeyPatch):

@@ -70,9 +70,9 @@ def test_a_long_step_is_measured_once():
 
 
 def test_a_small_act_gets_one_thread_by_a_real_clock():
-    """A sum of ten numbers never gains from a second thread."""
+    """Sums of ten numbers never gain from a second thread."""
     small = torch.ones(10)
-    assert fewest_that_pay(8, lambda: [small.sum() for _ in range(200)]) == 1
+    assert fewest_that_pay(2, lambda: [small.sum() for _ in range(5000)]) == 1
 
 
 def measured(work: Path, monkeypatch: pytest.MonkeyPatch, *, cores: int, configured: str = "", beside: int = 0) -> int:
@@ -222,4 +222,4 @@ try:
 except ImportError:
     print(os.environ["OMP_WAIT_POLICY"])
 """)
-    assert said.strip() == "passive"
+    assert "passive" in said.splitlines()
