@@ -44,6 +44,11 @@ def facts(sets: dict[Any, CocoSet]) -> dict[str, Any]:
     }
 
 
+def boxes(split: CocoSet) -> int:
+    """How many there are to train on."""
+    return sum(len(image.labels) for image in split.images)
+
+
 def read(folder: Path, **options: Any) -> dict[Any, CocoSet]:
     return read_splits(folder, check_files=True, **options)
 
