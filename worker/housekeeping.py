@@ -41,7 +41,7 @@ def forget_refused(session: Session, days: float) -> None:
         Checkpoint: exists().where((Job.teacher_id == Checkpoint.id) | (Job.student_id == Checkpoint.id))
         | select(Job.id).join(further, true()).where(further.c.value == cast(Checkpoint.id, TEXT)).exists(),
     }
-    limit = func.clock_timestamp() - func.make_interval(0, 0, 0, days)
+    limit = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, days * 86400)
     for model, is_named in names.items():
         refused = (model.state == ResourceState.REFUSED, model.created_at < limit, ~is_named)
         session.execute(delete(model).where(*refused).execution_options(synchronize_session=False))

@@ -24,7 +24,7 @@ from api.settings import Settings
 from api.storage import Storage
 from tests.support.checking import checker
 from worker.checker.client import CheckServer
-from worker.housekeeping import forget_refused, remove_orphans
+from worker.housekeeping import clean_up, forget_refused, remove_orphans
 
 pytestmark = pytest.mark.fault
 PROBES = "tests.support.probes"
@@ -336,10 +336,14 @@ def test_refused_rows_go_after_some_days_unless_a_job_names_them(settings, engin
         session.flush()
         session.execute(text("update datasets set created_at = now() - interval '6 days' where name = 'young'"))
     with Session(engine) as session, session.begin():
-        forget_refused(session, 7)
+        forget_refused(session, settings.keep_refused_days)
     with Session(engine) as session:
         assert {row.id for row in session.query(Dataset)} == {datasets[0].id, datasets[2].id, ready.id}
         assert {row.id for row in session.query(Checkpoint)} == {point.id for point in points[:3]}
+
+
+def test_all_of_it_is_done_with_the_settings_as_they_come(settings, engine: Engine):
+    clean_up(engine, settings)
 
 
 def test_folders_without_a_row_are_removed(settings, engine: Engine, add):
