@@ -134,9 +134,11 @@ async def take(request: Request, key: str) -> None:
 async def keep(request: Request, response: Response) -> Response:
     """Store the answer of a request that was carried out, and pass it on."""
     claim: _Claim | None = getattr(request.state, "idempotency_claim", None)
-    if claim is not None:
+    if claim is not None and response.status_code < HTTPStatus.BAD_REQUEST:
         await _stop_renewal(claim)
         await run_in_threadpool(_store, claim, response)
+    elif claim is not None:
+        await give_up(request)
     return response
 
 

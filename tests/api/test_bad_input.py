@@ -140,7 +140,7 @@ def test_a_typo_is_one_fault_with_the_right_word(client: TestClient, job_request
         (b"{", 400, "json_invalid"),
         (b"\xff\xfe", 400, "json_invalid"),
         (b'{"name": "\xff"}', 400, "json_invalid"),
-        (b'{"name": "\xed\xa0\x80"}', 400, "json_invalid"),
+        (b'{"name": "\xed\xa0\x80"}', 422, "request_invalid"),
         (b"[" * 100_000, 400, "json_invalid"),
         (b'{"name": ' + b"9" * 5000 + b"}", 400, "json_invalid"),
     ],
@@ -450,7 +450,9 @@ def test_no_value_in_a_checkpoints_files_is_an_unexpected_error(teacher_folder: 
     """What is taken can be stored: texts, whole numbers of 32 bits."""
     folder = shutil.copytree(teacher_folder, tmp_path / "teacher")
     document = json.loads((folder / name).read_text())
-    for key in document:
+    read = {"model_type", "id2label", "num_labels", "two_stage", "two_stage_num_proposals", "num_queries", "d_model",
+            "decoder_layers", "auto_map", "architectures"}  # fmt: skip
+    for key in read if name == "config.json" else document:
         for value in STRANGE:
             (folder / name).write_text(json.dumps(document | {key: value}))
             try:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from api.app import create_app
 from api.db import get_engine
 from api.jobs import repository
 from tests.support.problems import NOBODY, assert_problem
+from tests.support.servers import RunningService
 
 ROOT = Path(__file__).resolve().parents[2]
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -284,3 +286,15 @@ def test_the_documentation_loads_nothing_from_elsewhere(client: TestClient):
         assert client.get(link).status_code == 200, link
     assert "<script>" not in page.text
     assert client.get("/redoc").status_code == 404
+
+
+def test_every_line_of_the_servers_log_has_the_id_of_its_request(standing_service: RunningService):
+    with httpx.Client(base_url=standing_service.url) as http:
+        for path in ("/jobs", "/nothing"):
+            assert http.get(path, headers={"X-Request-Id": f"line{path}"}).headers["x-request-id"] == f"line{path}"
+    lines = (standing_service.folder / "api.log").read_text().splitlines()
+    assert [line for line in lines if re.fullmatch(r"\[line/jobs\] INFO: +\S+ - \"GET /jobs HTTP/1.1\" 200 OK", line)]
+    assert [line for line in lines if line.startswith("[line/nothing] INFO:")]
+    served = [line for line in lines if " HTTP/1.1" in line]
+    assert served
+    assert all(re.match(r"\[[^]]+\] ", line) for line in served)
