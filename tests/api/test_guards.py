@@ -10,13 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api import openapi
 from api.app import create_app
-from api.db import get_engine
-from api.jobs import repository
 from tests.support.problems import NOBODY, assert_problem
 from tests.support.servers import RunningService
 
@@ -32,8 +29,6 @@ def job_with_files(client: TestClient, dataset_id: str, teacher_id: str, storage
     folder = storage_dir / "jobs" / job
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("a line\n" * 1000)
-    with Session(get_engine()) as session, session.begin():
-        repository.replace_artifacts(session, job, [{"name": "log.txt", "size": 7000, "sha256": "3f" * 32}])
     return job
 
 

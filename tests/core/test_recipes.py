@@ -54,8 +54,9 @@ def test_plain_training_takes_the_recipe_without_its_methods():
 
 
 def test_an_unknown_recipe_names_those_that_exist():
-    with pytest.raises(ValidationError, match="rt-detr-v2-r18"):
+    with pytest.raises(ValidationError, match="There is no recipe 'yolo'") as refused:
         distill(recipe="yolo")
+    assert "rt-detr-v2-r18" in refused.value.errors()[0]["ctx"]["error"].hint
 
 
 def test_lists_are_replaced_and_objects_merged():
