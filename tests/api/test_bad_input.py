@@ -226,7 +226,10 @@ DATASET_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda coco: coco["categories"][0].update(name="\ud800"),
         "1 of categories have no usable name, first at /categories/0",
     ),
-    "a category name of 5000 characters": (lambda coco: coco["categories"][0].update(name="x" * 5000), "5000 char"),
+    "a category name of 5000 characters": (
+        lambda coco: coco["categories"][0].update(name="x" * 5000),
+        "no usable name",
+    ),
     "a million categories": (
         lambda coco: coco["categories"].extend({"id": 100 + i, "name": f"{i}"} for i in range(5_000)),
         "more than 5000",
@@ -387,15 +390,21 @@ def tensors(tmp_path: Path, **values: np.ndarray) -> bytes:
         (lambda t, _: {"config_json": edited(t, "config.json", d_model=2**31)}, "d_model"),
         (lambda t, _: {"config_json": edited(t, "config.json", id2label=None, num_labels=30_000_000)}, "num_labels"),
         (lambda t, _: {"config_json": edited(t, "config.json", id2label=None, num_labels=-1)}, "num_labels"),
-        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a\x00", "1": "b"})}, "zero byte"),
-        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "\ud800", "1": "b"})}, "half a char"),
-        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "x" * 201, "1": "b"})}, "201 char"),
-        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": None, "1": "b"})}, "class 0"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "a\x00", "1": "b"})}, "id2label/0"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "\ud800", "1": "b"})}, "id2label/0"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": "x" * 201, "1": "b"})}, "id2label/0"),
+        (lambda t, _: {"config_json": edited(t, "config.json", id2label={"0": None, "1": "b"})}, "id2label/0"),
         (lambda t, _: {"config_json": edited(t, "config.json", id2label={"9" * 400: "a"})}, "id2label"),
         (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"height": float("inf")})}, "read"),
-        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"width": 1e400})}, "cannot be read"),
+        (
+            lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", size={"width": 1e400})},
+            "preprocessor_config.json",
+        ),
         (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", rescale_factor=float("nan"))}, "rescale"),
-        (lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", rescale_factor=10**400)}, "be read"),
+        (
+            lambda t, _: {"preprocessor": edited(t, "preprocessor_config.json", rescale_factor=10**400)},
+            "preprocessor_config.json",
+        ),
         (
             lambda t, _: {
                 "preprocessor": edited(
