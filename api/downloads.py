@@ -11,6 +11,8 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
+from api.errors import FieldProblem, problem_response
+
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
 Read = Callable[[int, int], Iterator[bytes]]
 """The bytes from the first number to before the second."""
@@ -34,7 +36,9 @@ def download(
         found = _parse(wanted, size)
         if found == (0, 0):
             close()
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
+            detail = f"The file has {size} bytes, none of them in this range."
+            fields = [FieldProblem(pointer="/Range", detail=detail)]
+            return problem_response(416, "range_not_satisfiable", detail, fields, {"Content-Range": f"bytes */{size}"})
         if found is not None:
             status, (start, end) = 206, found
     fields = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)} | dict(headers)

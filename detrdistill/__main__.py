@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
     never_spin(os.environ)
+    from detrdistill.engine.paths import Paths  # noqa: PLC0415
     from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
-    from detrdistill.engine.session import Paths  # noqa: PLC0415
 
     home = options.run.resolve().parent
     given = file.paths

@@ -106,8 +106,8 @@ def _run(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> E
 
 
 def _train(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> None:
+    from detrdistill.engine.paths import Paths, Registered  # noqa: PLC0415
     from detrdistill.engine.run import run  # noqa: PLC0415  after the watchdog has started: torch takes seconds
-    from detrdistill.engine.session import Paths, Registered  # noqa: PLC0415
 
     registered = Registered(spec.registered.classes, spec.registered.images)
     paths = Paths(

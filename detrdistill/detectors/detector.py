@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.batch_norms import statistics_kept
 from detrdistill.detectors.groups import attention_within_groups, unflatten
+from detrdistill.detectors.replay import recorded, replayed
 from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
 from detrdistill.preprocessing import Preprocessing
 
@@ -163,7 +164,7 @@ class Detector(nn.Module, ABC):
         with ExitStack() as stack:
             stack.enter_context(self.scoring_every_layer())
             stack.enter_context(self._tapped(tap, shared, None if instead is None else self.completed(instead)))
-            before_encoder = stack.enter_context(self._recorded()) if keep_maps else {}
+            before_encoder = stack.enter_context(recorded(self._before_encoder())) if keep_maps else {}
             raw = self.run_model(pixels_BCHW, targets)
         heads = self.heads(tap.decoding)
         end = _count(tap.own_call[self.content_argument])
@@ -214,7 +215,7 @@ class Detector(nn.Module, ABC):
             output: of the earlier pass, made with `keep_maps`.
             queries: that take the place of the detector's own.
         """
-        with self._replayed(output.before_encoder), statistics_kept(self.model):
+        with replayed(self.model.model, self._before_encoder(), output.before_encoder), statistics_kept(self.model):
             return self.forward(pixels_BCHW, instead=queries)
 
     def detections(self, output: DetectorOutput) -> tuple[Tensor, Tensor, Tensor]:
@@ -302,38 +303,6 @@ class Detector(nn.Module, ABC):
 
     # ---- machinery
 
-    @contextmanager
-    def _recorded(self) -> Iterator[dict[str, list[Any]]]:
-        """Record what each module before the encoder gives, call by call."""
-        calls: dict[str, list[Any]] = {}
-        with ExitStack() as stack:
-            for name, module in self._before_encoder():
-                given = calls.setdefault(name, [])
-
-                def after(_: nn.Module, __: Any, output: Any, given: list[Any] = given) -> None:
-                    given.append(_own_list(output))
-
-                stack.callback(module.register_forward_hook(after).remove)
-            yield calls
-
-    @contextmanager
-    def _replayed(self, calls: Mapping[str, Sequence[Any]]) -> Iterator[None]:
-        """Put what the modules before the encoder gave in their place.
-
-        Raises:
-            ValueError: nothing was recorded.
-        """
-        modules = dict(self._before_encoder())
-        if calls.keys() != modules.keys():
-            raise ValueError("the earlier forward pass did not keep its feature maps")
-        with ExitStack() as stack:
-            for name, module in modules.items():
-                parent_name, _, own_name = name.rpartition(".")
-                parent = self.model.model.get_submodule(parent_name)
-                stack.callback(setattr, parent, own_name, module)
-                setattr(parent, own_name, _Replay(calls[name]))
-            yield
-
     def _before_encoder(self) -> list[tuple[str, nn.Module]]:
         """Names below `model.model` and modules; of a list of modules its members, which are called one by one."""
         found: list[tuple[str, nn.Module]] = []
@@ -385,12 +354,10 @@ class Detector(nn.Module, ABC):
             decoding.layers.append(output[0] if isinstance(output, tuple) else output)
 
         layers: Any = self.decoder.layers
-        handles = [layer.register_forward_hook(after_layer) for layer in layers]
-        try:
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.callback(layer.register_forward_hook(after_layer).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _arguments(self, queries: Queries) -> dict[str, Tensor]:
         arguments = {self.content_argument: queries.content_BQD}
@@ -426,23 +393,6 @@ class Detector(nn.Module, ABC):
             return None
         noised = self._select(heads, slice(count))
         return Denoising(*noised.supervised(), *self.denoising_pairs(raw), bins=noised.bins)
-
-
-class _Replay(nn.Module):
-    """Gives, call by call, what a module gave before."""
-
-    def __init__(self, outputs: Sequence[Any]):
-        super().__init__()
-        self._outputs = iter(outputs)
-
-    def forward(self, *_: Any, **__: Any) -> Any:
-        """The next of the outputs, whatever the input."""
-        return _own_list(next(self._outputs))
-
-
-def _own_list(output: Any) -> Any:
-    """The same output, but a list of its own: some encoders replace entries of the list they are given."""
-    return list(output) if isinstance(output, list) else output
 
 
 def _count(queries_BQX: Tensor) -> int:

@@ -3,27 +3,22 @@
 import hashlib
 import json
 import logging
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 import torch
-import torchvision
-import transformers
 
-from detrdistill import __version__
 from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
 from detrdistill.checkpoints import check_coverage, inspect_checkpoint
 from detrdistill.class_names import ClassMatch, match_classes
-from detrdistill.coco import CocoSet, DatasetOptions, Split, find_root, read_splits
+from detrdistill.coco import find_root, read_splits
 from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 from detrdistill.data.dataset import (
     DetectionDataset,
@@ -41,10 +36,12 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import Coverage, load_detector, with_classes
 from detrdistill.engine.black_box import BlackBoxTeacher, OnnxTeacher, RecordedTeacher
 from detrdistill.engine.components import build_criterion, build_methods, parameter_count, shape_of
+from detrdistill.engine.environment import autocast_type, device_name, versions
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milliseconds_per_image
 from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
@@ -52,7 +49,7 @@ from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError, DatasetError
+from detrdistill.errors import ConfigError
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
@@ -60,35 +57,6 @@ from detrdistill.preprocessing import Preprocessing
 
 Trained = Literal["student", "control"]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """What a data set held when it was registered."""
-
-    classes: tuple[str, ...]
-    images: Mapping[str, int]
-    """Number of images by split."""
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where a run reads and writes."""
-
-    dataset: Path
-    """COCO data, see `detrdistill.coco`."""
-    work: Path
-    """Resumable state, and the exported folders `student` and `control`."""
-    teacher: Path | None = None
-    """Checkpoint folder of the teacher, or a black box (see `detrdistill.black_boxes`); required to distil."""
-    further_teachers: Mapping[str, Path] = field(default_factory=dict)
-    """The same for each of `DistillConfig.further_teachers`, by name."""
-    student: Path | None = None
-    """Checkpoint folder the student starts from; required where the configuration names no architecture."""
-    dataset_options: DatasetOptions = field(default_factory=DatasetOptions)
-    """How the data set is to be read."""
-    registered: Registered | None = None
-    """What the data set must hold; None: whatever is there."""
 
 
 class Session:
@@ -107,11 +75,11 @@ class Session:
         self.report = report
         self.should_stop = should_stop
         self.alive = alive
-        _check_names(config, paths)
+        paths.check_names(config)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         sets = read_splits(find_root(paths.dataset), options=paths.dataset_options, on_progress=alive)
         alive()
-        _check_unchanged(sets, paths.registered)
+        paths.check_unchanged(sets)
         self.sets = sets
         self.train_set, self.val_set = sets["train"], sets["val"]
         self.evaluator = CocoEvaluator(self.val_set)
@@ -170,7 +138,7 @@ class Session:
 
     def own_average(self, name: str, student: Learner) -> Teacher:
         """The moving average of the student, as its teacher."""
-        folder, pointer = self._teacher_folder(name)
+        folder, pointer = self.paths.of_teacher(name)
         if folder is not None:
             raise ConfigError(
                 "The moving average of the student teaches; there is no place for a checkpoint.",
@@ -181,7 +149,7 @@ class Session:
 
     def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
         """A teacher, with its classes in the order of the data set; a black box has no coverage."""
-        folder, pointer = self._teacher_folder(name)
+        folder, pointer = self.paths.of_teacher(name)
         if folder is None:
             raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
         if (kind := kind_of(folder)) is not None:
@@ -215,14 +183,8 @@ class Session:
         used = {names[label] for split in self.sets.values() for image in split.images for label in image.labels}
         return frozenset(names) - used
 
-    def _teacher_folder(self, name: str) -> tuple[Path | None, str]:
-        """Folder of a teacher, and where it is declared."""
-        if name:
-            return self.paths.further_teachers.get(name), f"/further_teachers/{name}"
-        return self.paths.teacher, "/teacher"
-
     def _black_box(self, folder: Path, kind: Kind, name: str) -> BlackBoxTeacher:
-        pointer = self._teacher_folder(name)[1]
+        pointer = self.paths.of_teacher(name)[1]
         card, classes = inspect_black_box(folder, kind), self.train_set.classes
         if kind == "detections":
             refuse_class_map(self._distillation.guides[name].teacher, self._distillation.pointer(name))
@@ -293,7 +255,7 @@ class Session:
                 detections=detections,
                 tensors=non_finite_tensors(teacher.detector) if detections and isinstance(teacher, Teacher) else None,
                 hint=BROKEN_TEACHER,
-                pointer=self._teacher_folder(name)[1],
+                pointer=self.paths.of_teacher(name)[1],
             )
             row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
             if isinstance(teacher, Teacher):
@@ -338,7 +300,7 @@ class Session:
             crop=config.data.crop,
         )
         criterion = build_criterion(config.criterion, student)
-        autocast = _autocast(config.training.precision, self.device)
+        autocast = autocast_type(config.training.precision, self.device)
         loss = LossStep(student, criterion, guides, inputs, autocast, self.device, role)
         return loss, DetectionDataset(self.train_set, inputs, random_changes)
 
@@ -394,14 +356,8 @@ class Session:
                 control and control.metrics,
                 TrainingFacts.of(self.config.training, self.steps, self.train_set),
             ),
-            device=_device_name(self.device),
-            versions={
-                "detrdistill": __version__,
-                "torch": torch.__version__,
-                "torchvision": torchvision.__version__,
-                "transformers": transformers.__version__,
-                "python": platform.python_version(),
-            },
+            device=device_name(self.device),
+            versions=versions(),
         )
         detector, _ = load_detector(self.paths.work / "student", DEFAULT_IMAGE_SIZE)
         ModelCard(
@@ -438,41 +394,5 @@ class Session:
         self.alive()
 
 
-def _check_names(config: TrainConfig | DistillConfig, paths: Paths) -> None:
-    named = config.further_teachers if isinstance(config, DistillConfig) else {}
-    for name in paths.further_teachers:
-        if name not in named:
-            raise ConfigError(
-                f"The configuration has no further teacher {name!r}.",
-                hint=f"Names there are: {', '.join(named) or 'none'}.",
-                pointer=f"/further_teachers/{name}",
-            )
-
-
-def _check_unchanged(sets: Mapping[Split, CocoSet], registered: Registered | None) -> None:
-    found = Registered(sets["train"].classes, {split: len(content.images) for split, content in sets.items()})
-    if registered is not None and found != registered:
-        raise DatasetError(
-            f"The data set was replaced: it had {_contents(registered)}, and has {_contents(found)}.",
-            hint="Register the new one, and submit a new job.",
-        )
-
-
-def _contents(held: Registered) -> str:
-    images = " and ".join(f"{count} {split} images" for split, count in held.images.items())
-    classes = f"{len(held.classes)} classes ({', '.join(held.classes[:5])}{', ...' if len(held.classes) > 5 else ''})"
-    return f"{images} of {classes}"
-
-
 def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return detector.detections(detector(pixels_BCHW))
-
-
-def _autocast(precision: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype | None:
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    return torch.bfloat16 if precision == "bf16" else None
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({os.cpu_count()} cores)"

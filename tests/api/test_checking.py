@@ -167,7 +167,7 @@ def test_a_held_job_whose_parts_do_not_fit_fails_with_the_pointer(client: TestCl
     settle(client, f"/datasets/{dataset}", f"/checkpoints/{teacher}")
     ended = client.get(f"/jobs/{job['id']}").json()
     assert ended["state"] == "failed"
-    assert (ended["error"]["code"], ended["error"]["pointer"]) == ("checkpoint_invalid", "/teacher_id")
+    assert (ended["error"]["code"], ended["error"]["pointer"]) == ("class_names_differ", "/teacher_id")
     assert "red, green" in ended["error"]["message"]
     assert ended["error"]["hint"]
 

@@ -1,6 +1,7 @@
 """What holds for every request and answer, whatever the route."""
 
 import gzip
+import hashlib
 import json
 import logging
 import re
@@ -126,7 +127,7 @@ def test_head_has_the_headers_of_get_and_no_body(
     }.items():
         path = path.replace(f"{{{name}}}", value)
     if path.endswith("events"):  # endless, but not for HEAD
-        head = client.head(path)
+        head = client.head(path, params={"job": job_with_files} if path == "/events" else {})
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"].startswith("text/event-stream")
         return
@@ -243,7 +244,7 @@ def test_files_of_jobs_and_parts_of_files_are_sent_as_they_are(client: TestClien
     whole = client.get(url, headers={"Accept-Encoding": "gzip"})
     assert "content-encoding" not in whole.headers
     assert whole.headers["content-length"] == "7000"
-    assert whole.headers["etag"] == '"' + "3f" * 32 + '"'
+    assert whole.headers["etag"] == f'"{hashlib.sha256(whole.content).hexdigest()}"'
     part = client.get(url, headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"})
     assert (part.status_code, part.content) == (206, b"a line\na l")
     asset = "/docs/assets/swagger-ui.css"
@@ -256,9 +257,9 @@ def test_a_range_that_is_none_is_a_problem(client: TestClient, job_with_files: s
     beyond = client.get(url, headers={"Range": "bytes=9999-"})
     assert assert_problem(beyond, 416, "/Range")["code"] == "range_not_satisfiable"
     assert beyond.headers["content-range"] == "bytes */7000"
-    for value in ("bytes=x", "lines=1-2", "bytes=5-1", "bytes=", "\xff"):
+    for value in ("bytes=x", "lines=1-2", "bytes=5-1", "bytes=", "\xff"):  # no ranges at all: RFC 9110 14.2
         answer = client.get(url, headers={"Range": value.encode("latin-1")})
-        assert assert_problem(answer, answer.status_code, "/Range")["status"] in (400, 416), value
+        assert (answer.status_code, len(answer.content)) == (200, 7000), value
 
 
 # ---- documentation

@@ -181,7 +181,7 @@ def test_who_lost_the_key_cannot_commit(client: TestClient, job_request: dict, m
     def stolen(*_: object) -> None:
         rows(f"update idempotency_keys set owner = '{NOBODY}' where key = 'stolen'")
 
-    monkeypatch.setattr("api.jobs.service.check_job", stolen)
+    monkeypatch.setattr("api.jobs.held.check_job", stolen)
     assert assert_problem(send(client, "stolen", "/jobs", json=job_request), 409)["code"] == "idempotency_in_progress"
     assert count(client, "jobs") == before
 
@@ -204,6 +204,6 @@ def test_a_lease_is_renewed_while_a_request_is_at_work(
             seen.append(rows("select locked_until from idempotency_keys where key = 'slow'")[0].locked_until)
             time.sleep(0.5)
 
-    monkeypatch.setattr("api.jobs.service.check_job", slow)
+    monkeypatch.setattr("api.jobs.held.check_job", slow)
     assert send(client, "slow", "/jobs", json=job_request).status_code == 202
     assert seen[1] > seen[0]

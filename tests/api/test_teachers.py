@@ -10,18 +10,17 @@ from sqlalchemy.orm import Session
 from api.db import get_engine
 from api.jobs.models import Job
 from detrdistill.preprocessing import Preprocessing
-from tests.support.black_boxes import perfect_detections
+from tests.support.black_boxes import perfect_detections, small_onnx
 from tests.support.problems import NOBODY, assert_problem
 
 RECOMMENDED = {"kind": "matched_logits", "variant": "recommended"}
 
 
 def onnx_files(**config: object) -> dict[str, bytes]:
-    """No model is opened here, so that any bytes do."""
     processor = Preprocessing.square(64, normalised=True).to_json("DetrImageProcessor")
     labels = {"id2label": {"0": "green", "1": "red"}, "scores": "softmax"} | config
     return {
-        "model.onnx": b"model",
+        "model.onnx": small_onnx(),
         "config.json": json.dumps(labels).encode(),
         "preprocessor_config.json": json.dumps(processor).encode(),
     }

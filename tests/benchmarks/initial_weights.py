@@ -11,8 +11,8 @@ from statistics import mean
 
 from detrdistill.config import RUN_CONFIG
 from detrdistill.detectors import build
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.events import Event, StepLogged
 from examples.digits.make_dataset import make_dataset
 

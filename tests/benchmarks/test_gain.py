@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, MatchedLogits
 from detrdistill.detectors.build import build_detector
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.events import CocoMetrics, ModelReport, RunResult
 from detrdistill.export import export_folder
 from tests.benchmarks.gain import main

@@ -24,8 +24,8 @@ EPOCHS = 2
 def measure(data: Path, *, apart: bool) -> dict[str, Any]:
     """Threads, seconds of both trainings by wall and by CPU of all processes, and milliseconds of a step."""
     from detrdistill.engine import threads
+    from detrdistill.engine.paths import Paths
     from detrdistill.engine.run import run
-    from detrdistill.engine.session import Paths
 
     threads.LEAST_SECONDS_BESIDE = float("inf") if apart else 0.0
     config = json.loads((DIGITS / "distill.json").read_text())

@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -19,6 +18,7 @@ from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from examples import demo
 from tests.benchmarks import bench
+from tests.support.rectangles import write_rectangles
 
 ROOT = Path(__file__).resolve().parents[2]
 RECOMMENDED = {
@@ -75,9 +75,8 @@ def test_a_configuration_without_methods_takes_all_three_components_as_recommend
 
 @pytest.mark.parametrize("own_data", [False, True])
 def test_the_demo_takes_the_default(own_data: bool, tmp_path: Path):
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "train.json").write_text(json.dumps({"images": [{}] * 100}))
-    options = argparse.Namespace(config=None, dataset=tmp_path if own_data else None, epochs=None, seed=None)
+    dataset = write_rectangles(tmp_path / "data", images={"train": 12, "val": 6}) if own_data else None
+    options = argparse.Namespace(config=None, dataset=dataset, epochs=None, seed=None)
     config = distill(demo.configuration(options, tmp_path, ROOT / "examples" / "digits" / "teacher"))
     assert config.methods == distill({"kind": "distill"}).methods
 
@@ -97,10 +96,10 @@ def test_the_benchmark_measures_the_step_of_the_default(monkeypatch: pytest.Monk
 
 def test_the_form_offers_recommended_first():
     """Its first choice is the one that is set where a method has a variant."""
-    draft = (ROOT / "frontend/src/features/new-job/draft.ts").read_text()
-    offered = re.findall(r"options: (\w+|\{[^}]*\})", draft)
-    named = re.findall(r"const (\w+) = \{ recommended:", draft)
-    with_variant = draft.count('field: "variant"')
+    source = (ROOT / "frontend/src/lib/methods.ts").read_text()
+    offered = re.findall(r"options: (\w+|\{[^}]*\})", source)
+    named = re.findall(r"const (\w+) = \{ recommended:", source)
+    with_variant = source.count('field: "variant"')
     assert sum(choice in named or choice.startswith("{ recommended:") for choice in offered) == with_variant == 4
 
 

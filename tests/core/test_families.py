@@ -13,8 +13,8 @@ from transformers import AutoModelForObjectDetection
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.detectors.build import build_detector, make_trainable
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
 from tests.support.factories import SIDE, TINY

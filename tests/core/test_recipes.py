@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
 from detrdistill.detectors.build import build_detector
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.errors import BackboneUntrained
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder

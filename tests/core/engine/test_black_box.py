@@ -13,8 +13,8 @@ from detrdistill.data.detections import RecordedDetections
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.black_box import OnnxTeacher, RecordedTeacher, recorded_output
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.engine.teacher import Teacher
 from detrdistill.errors import CheckpointError, ConfigError, TeacherRejected
 from detrdistill.events import Event, RunResult, StepLogged

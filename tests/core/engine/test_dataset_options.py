@@ -3,11 +3,13 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from detrdistill.__main__ import main
+from detrdistill.events import RunStopped
 from worker import runner
 from worker.protocol import RunSpec
 
@@ -55,10 +57,21 @@ def test_options_of_a_run_file(one_file: Path, tmp_path: Path, opened: list[Any]
 def test_options_of_a_worker(one_file: Path, tmp_path: Path, opened: list[Any]):
     for seed in (3, 4):
         spec = RunSpec.model_validate(
-            {"config": CONFIG, "dataset": one_file, "work": tmp_path, "silence_seconds": 1}
-            | {"dataset_options": OPTIONS | {"seed": seed}}
+            {
+                "config": CONFIG,
+                "dataset": one_file,
+                "work": tmp_path,
+                "dataset_options": OPTIONS | {"seed": seed},
+                "registered": {"classes": ["green", "red"], "images": {"train": 9, "val": 3}},
+                "digests": {},
+                "journal": tmp_path / "journal.jsonl",
+                "sequence": 0,
+                "silence_seconds": 1,
+            }
         )
-        runner._run(RunSpec.model_validate_json(spec.model_dump_json()), lambda _: None, lambda: False)
+        reports = SimpleNamespace(report=lambda _: None, alive=lambda: None)
+        ended = runner._run(RunSpec.model_validate_json(spec.model_dump_json()), reports, lambda: False)
+        assert isinstance(ended, RunStopped), ended
     first, other = opened
     assert [len(found.images) for found in (first.train_set, first.val_set)] == [9, 3]
     assert {image.id for image in first.val_set.images} != {image.id for image in other.val_set.images}

@@ -18,8 +18,9 @@ from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.finite import NonFinite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.optimizer import Learner, moving_average
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths, Session
+from detrdistill.engine.session import Session
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.engine.train import Trainer

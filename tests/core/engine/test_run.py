@@ -13,8 +13,8 @@ from transformers import AutoModelForObjectDetection
 from detrdistill.checkpoints import inspect_checkpoint
 from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
 from detrdistill.detectors.build import build_detector
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.errors import ConfigError, Diverged, Stopped, TeacherRejected
 from detrdistill.events import CheckpointSaved, Evaluated, Event, RunFinished, StepLogged
 from detrdistill.export import export_folder

@@ -15,8 +15,8 @@ import pytest
 
 from detrdistill.engine import threads
 from detrdistill.engine.control_process import _causes, _portable
+from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Paths
 from detrdistill.engine.side_by_side import Ended, _Signs
 from detrdistill.engine.state import save_state
 from detrdistill.engine.train import Progress
