@@ -69,7 +69,7 @@ def cancel_job(job_id: UUID, session: DbSession) -> JobDetail:
     return _detail(session, service.cancel(session, job_id))
 
 
-@router.post("/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED, responses=problems(404, 409, 422, 503))
+@router.post("/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED, responses=problems(400, 404, 409, 422, 503))
 def retry_job(job_id: UUID, session: DbSession, request: JobRetry | None = None) -> JobDetail:
     """Run a job again that failed or was cancelled.
 

@@ -70,7 +70,7 @@ def test_a_job_from_the_form_to_the_weights(page: Page, archives: dict[str, Path
     page.get_by_role("link", name="rectangles").click()
 
     expect(page.get_by_text("succeeded").first).to_be_visible(timeout=300_000)
-    expect(page.get_by_text("KD gain")).to_be_visible()
+    expect(page.get_by_text("KD gain", exact=True)).to_be_visible()
     screenshot(page, "finished")
     with page.expect_download() as download:
         page.get_by_role("link", name=re.compile("Download student weights")).click()
@@ -114,7 +114,8 @@ def test_a_student_that_learned_nothing_does_not_look_like_a_success(page: Page,
 def test_what_the_server_refuses_is_shown_where_it_belongs(page: Page, archives: dict[str, Path], tmp_path: Path):
     broken = tmp_path / "broken.zip"
     with zipfile.ZipFile(broken, "w") as archive:
-        archive.writestr("train.json", "{}")
+        for split in ("train", "val"):
+            archive.writestr(f"{split}.json", "{}")
     page.goto("/view/library")
     area = page.get_by_role("form", name="Upload a data set")
     area.get_by_label("files").set_input_files(broken)

@@ -54,7 +54,7 @@ class _BrightnessAndBoxes(nn.Module):
 def small_onnx() -> bytes:
     """A model of two classes with softmax scores, for pictures of any size."""
     exported = torch.onnx.export(
-        _BrightnessAndBoxes(),
+        _BrightnessAndBoxes().eval(),
         (torch.rand(2, 3, 64, 64),),
         input_names=["pixel_values"],
         output_names=["logits", "pred_boxes"],

@@ -48,7 +48,7 @@ class Disturbed:
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
     client: Client
-    random: random.Random = field(default_factory=lambda: random.Random(SEED))
+    dice: random.Random = field(default_factory=lambda: random.Random(SEED))
 
     def start_worker(self, name: str) -> None:
         self.running.start_worker(name)
@@ -96,12 +96,12 @@ class Disturbed:
 
     def kill_database(self, _: str) -> None:
         self.kill(self.postgres.service)
-        time.sleep(self.random.uniform(0, 3))
+        time.sleep(self.dice.uniform(0, 3))
         self.postgres.start()
 
     def kill_broker(self, _: str) -> None:
         self.kill(self.valkey.service)
-        time.sleep(self.random.uniform(0, 3))
+        time.sleep(self.dice.uniform(0, 3))
         self.valkey.start()
 
     # ---- what is seen
@@ -221,7 +221,7 @@ def test_random_kills_change_nothing(tmp_path: Path, rectangles: Path):
             while done < ROUNDS:
                 if not under_way(service, job_id):
                     break
-                act = kinds[done] if done < len(kinds) else service.random.choice(kinds)
+                act = kinds[done] if done < len(kinds) else service.dice.choice(kinds)
                 try:
                     act(job_id)
                 except (AssertionError, ProcessLookupError):
@@ -247,7 +247,7 @@ def under_way(service: Disturbed, job_id: str) -> bool:
         return job["state"] == "running" and (job["attempt"], steps(service, job_id)) != before and trains(job_id)
 
     job = service.until(job_id, is_training)
-    time.sleep(service.random.uniform(0, 3))
+    time.sleep(service.dice.uniform(0, 3))
     return job["state"] in ("queued", "running")
 
 
