@@ -171,6 +171,7 @@ def test_the_control_arm_is_the_control_of_a_distillation_to_the_bit(rectangles:
     assert not all(torch.equal(first[name], student[name]) for name in first), "the teacher had no say"
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_shown_and_only_it_is_repeated(rectangles: Path, tmp_path: Path):
     out, file = tmp_path / "out", tmp_path / "study.json"
 

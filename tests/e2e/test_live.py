@@ -93,7 +93,9 @@ def away(service: RunningService) -> Iterator[None]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+    began = time.monotonic()
     service.processes["api"].stop()
+    assert time.monotonic() - began < 12, "it waited for the streams of open tabs until it was killed"
     server = ThreadingHTTPServer(("127.0.0.1", service.port), Refusing)
     Thread(target=server.serve_forever).start()
     try:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import answers
 from tests.e2e.answers import checkpoint, dataset, id_of, job, problem, result, serve, serve_list
@@ -265,3 +265,30 @@ def test_files_are_listed_while_a_job_runs(quiet_page: Page):
 def test_a_mistyped_address_of_a_job_says_that_there_is_none(quiet_page: Page):
     quiet_page.goto("/view/jobs/abc")
     expect(quiet_page.get_by_role("alert")).to_contain_text("There is no such job")
+
+
+def test_one_file_without_a_split_is_divided_by_the_upload_form(quiet_page: Page):
+    """What the refusal of such a file asks for can be given on the page; left blank, it is not sent."""
+    serve_list(quiet_page, "/datasets", [])
+    sent: list[bytes] = []
+
+    def keep(route: Route) -> None:
+        if route.request.method != "POST":
+            route.fallback()
+            return
+        sent.append(route.request.post_data_buffer or b"")
+        route.fulfill(status=201, json=dataset(1))
+
+    quiet_page.route("**/datasets", keep)
+    quiet_page.goto("/view/library")
+    form = quiet_page.get_by_role("form", name="Upload a data set")
+    for share in ("0.25", ""):
+        form.get_by_label("files").set_input_files({"name": "all.zip", "mimeType": "x", "buffer": b"zip"})
+        form.get_by_text("not split").click()
+        form.get_by_label("Share for validation").fill(share)
+        form.get_by_role("button", name="Upload", exact=True).click()
+        expect(form.get_by_role("button", name="Upload", exact=True)).to_have_count(0)
+    assert len(sent) == 2
+    assert b'name="val_fraction"\r\n\r\n0.25\r\n' in sent[0]
+    assert b'name="seed"' not in sent[0]
+    assert b"val_fraction" not in sent[1]

@@ -145,9 +145,16 @@ class RunningService:
         return service
 
     def start_api(self) -> None:
-        self.start("api", "uvicorn", "--factory", "api.app:create_app", "--port", str(self.port)).wait_until(
-            lambda: self._answers("/health"), seconds=60
-        )
+        self.start(
+            "api",
+            "uvicorn",
+            "--factory",
+            "api.app:create_app",
+            "--port",
+            str(self.port),
+            "--timeout-graceful-shutdown",
+            "5",
+        ).wait_until(lambda: self._answers("/health"), seconds=60)
 
     def start_scheduler(self) -> None:
         self.start("scheduler", "worker.scheduler")

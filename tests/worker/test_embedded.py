@@ -98,6 +98,7 @@ def test_it_starts_stops_cleanly_and_keeps_its_data(tmp_path: Path, rectangles: 
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_after_a_kill_it_starts_again_on_the_same_data(tmp_path: Path):
     state = tmp_path / "state"
     with embedded(state, free_port()) as process:

@@ -78,6 +78,7 @@ def test_a_training_process_killed_is_started_again_at_once(service: RunningServ
     assert "SIGKILL" in errors[0]["message"]
 
 
+@pytest.mark.slow
 def test_a_job_that_gets_on_is_interrupted_more_often_than_it_has_attempts(
     service: RunningService, client: Client, long_job: dict
 ):

@@ -90,6 +90,7 @@ def test_a_job_learns_from_a_checkpoint_and_a_black_box(
     assert {"matched_logits.l1", "seen.matched_logits.l1"} <= names
 
 
+@pytest.mark.slow
 def test_the_stock_class_is_wrong_for_published_weights_and_the_gate_says_so(
     service: RunningService, client: Client, shared: Path
 ):

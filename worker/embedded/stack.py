@@ -127,6 +127,7 @@ class Stack:
         python = [sys.executable, "-m"]
         celery = ["celery", "-A", "worker.app", "worker", "--concurrency", "1", "--loglevel", "INFO"]
         uvicorn = ["uvicorn", "--factory", "api.app:create_app", "--host", self.host, "--port", str(self.port)]
+        uvicorn += ["--timeout-graceful-shutdown", "5"]  # the streams of open tabs never end by themselves
         api = Service("api", [*python, *uvicorn], log=self.logs / "api.log", environment=environment)
         checker = Service(
             "checker", [*python, "worker.checker"], log=self.logs / "checker.log", environment=environment

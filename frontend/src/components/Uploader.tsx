@@ -9,7 +9,7 @@ import { TextField } from "@/components/Field";
 const KINDS = {
   datasets: {
     title: "Upload a data set",
-    hint: "One zip with train.json, val.json (COCO) and the images.",
+    hint: "One zip with train.json, val.json (COCO) and the images, or as COCO, Roboflow, CVAT, FiftyOne, Label Studio, mmdetection or Datumaro export it.",
     accept: ".zip",
     multiple: false,
   },
@@ -47,9 +47,10 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     setNamed(event.target.value !== "");
   };
 
-  const send = async (event: FormEvent) => {
+  const send = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    const form = new FormData();
+    const form = new FormData(event.currentTarget);
+    for (const [field, value] of [...form]) if (value === "") form.delete(field); // as if it were not there
     form.append("name", name);
     for (const file of files) form.append("files", file);
     setShare(0);
@@ -91,6 +92,24 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
             Upload
           </Button>
         </div>
+      )}
+      {files.length > 0 && kind === "datasets" && (
+        <details className="text-sm">
+          <summary className="cursor-pointer text-soft">The images are not split into training and validation yet</summary>
+          <div className="mt-2 grid grid-cols-2 gap-3">
+            <TextField
+              label="Share for validation"
+              name="val_fraction"
+              type="number"
+              min={0.001}
+              max={0.999}
+              step="any"
+              placeholder="0.2"
+              hint="Where there is no file for validation: that share of the images is chosen by the seed."
+            />
+            <TextField label="Seed of the split" name="seed" type="number" min={0} step={1} placeholder="0" />
+          </div>
+        </details>
       )}
       {share !== null && (
         <div>
