@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
-from tests.support.client import running_service
+from tests.support.client import PATIENCE, running_service
 from tests.support.servers import ROOT, RunningService, Servers
 
+expect.set_options(timeout=5_000 * PATIENCE)
 _FLAGS = [
     "--disable-gpu",
     "--disable-quic",

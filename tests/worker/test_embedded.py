@@ -41,7 +41,7 @@ def embedded(state: Path, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_until_up(process: subprocess.Popen[str], state: Path) -> str:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while not (state / "up.json").is_file():
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline

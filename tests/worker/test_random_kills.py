@@ -244,7 +244,9 @@ def under_way(service: Disturbed, job_id: str) -> bool:
     before = service.job(job_id)["attempt"], steps(service, job_id)
 
     def is_training(job: dict[str, Any]) -> bool:
-        return job["state"] == "running" and (job["attempt"], steps(service, job_id)) != before and trains(job_id)
+        last_chance = job["attempts_without_progress"] >= 3  # three in a row without a checkpoint end a job, by right
+        moved = (job["attempt"], steps(service, job_id)) != before
+        return job["state"] == "running" and moved and not last_chance and trains(job_id)
 
     job = service.until(job_id, is_training)
     time.sleep(service.dice.uniform(0, 3))
