@@ -8,6 +8,7 @@ of placeholders (LABEL_0, ...). What is taken is a `class_map` in the configurat
 import difflib
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _ALIASES = (
     "fire hydrant, hydrant, fireplug",
     "parking meter",
     "stop sign",
+    "bird, wild bird",
     "cow, cattle",
     "backpack, rucksack",
     "handbag, purse, handbag/satchel",
@@ -40,11 +42,13 @@ _ALIASES = (
     "tennis racket, tennis racquet, racket",
     "wine glass, wineglass",
     "cup, mug",
+    "bowl, bowl/basin, basin",
+    "orange, orange/tangerine",
     "hot dog, hotdog, frankfurter",
     "donut, doughnut",
     "couch, sofa, studio couch, loveseat",
     "potted plant, houseplant, plant",
-    "dining table, kitchen & dining room table, table",
+    "dining table, kitchen & dining room table, table, dinning table",
     "tv, tv monitor, television, television set, monitor, monitor/tv, moniter/tv",
     "laptop, laptop computer, notebook computer",
     "mouse, computer mouse",
@@ -113,12 +117,12 @@ def match_classes(
 
 
 def spelling(name: str) -> str:
-    """A name without what writers differ in: case, spaces, underscores, hyphens."""
-    return re.sub(r"[\s_-]+", "", name).casefold() or name.strip().casefold()
+    """A name without what writers differ in: case, spaces, underscores, hyphens, forms of one letter in Unicode."""
+    return re.sub(r"[\s_-]+", "", _folded(name)) or _folded(name)
 
 
 def _folded(name: str) -> str:
-    return name.strip().casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def _match_by(
@@ -251,14 +255,18 @@ _GROUP = {spelling(name): index for index, group in enumerate(_ALIASES) for name
 
 
 def _same_thing(one: str, other: str) -> bool:
-    group = _GROUP.get(spelling(one))
-    return group is not None and group == _GROUP.get(spelling(other))
+    """Names of one group, or names that differ in what is said in brackets: `train_(railroad_vehicle)` of LVIS."""
+    ours, theirs = (spelling(re.sub(r"\([^()]*\)", "", name)) for name in (one, other))
+    group = _GROUP.get(ours)
+    return ours == theirs != "" or (group is not None and group == _GROUP.get(theirs))
 
 
 def _same_number(one: str, other: str) -> bool:
     """Singular and plural of one word of at least three letters."""
     short, long = sorted((spelling(one), spelling(other)), key=len)
-    return len(short) >= 3 and long in (f"{short}s", f"{short}es", f"{short[:-1]}ies")
+    plurals = {f"{short}s", f"{short}es", f"{short.removesuffix('y')}ies"}
+    plurals |= {f"{short.removesuffix(end)}ves" for end in ("f", "fe") if short.endswith(end)}
+    return len(short) >= 3 and long in plurals
 
 
 def _json(suggested: Mapping[str, str]) -> str:
