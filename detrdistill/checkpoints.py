@@ -181,16 +181,7 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...]:
                 hint="Name the classes in id2label.",
             )
         return tuple(f"LABEL_{index}" for index in range(count))
-    hint = "id2label must map every output index, from 0 and without gaps, to a name."
-    try:
-        names = {int(index): name for index, name in labels.items()}
-        ordered = [names[index] for index in range(len(names))]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{CONFIG}: id2label is not a list of classes.", hint=hint) from error
-    if not 1 <= len(ordered) <= MOST_CLASSES:
-        raise CheckpointError(
-            f"{CONFIG}: id2label has {len(ordered)} classes; it must have from 1 to {MOST_CLASSES}.", hint=hint
-        )
+    ordered = _in_order(labels)
     for index, name in enumerate(ordered):
         if not isinstance(name, str) or not _is_plain_name(name):
             raise CheckpointError(
@@ -199,6 +190,32 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...]:
                 hint="Correct id2label in config.json.",
             )
     return tuple(ordered)
+
+
+def _in_order(labels: Any) -> list[Any]:
+    """The values of `id2label` by output index."""
+    hint = "id2label must map every output index, from 0 and without gaps, to a name."
+    if not isinstance(labels, dict):
+        raise CheckpointError(f"{CONFIG}: id2label is {labels!r:.60}, no object.", hint=hint)
+    given = cast("dict[Any, Any]", labels)
+    if not 1 <= len(given) <= MOST_CLASSES:
+        raise CheckpointError(
+            f"{CONFIG}: id2label has {len(given)} classes; it must have from 1 to {MOST_CLASSES}.", hint=hint
+        )
+    names: dict[int, Any] = {}
+    for key, name in given.items():
+        if re.fullmatch(r"[0-9]{1,9}", str(key)) is None:
+            raise CheckpointError(f"{CONFIG}: id2label is keyed by output index, and {key!r:.60} is none.", hint=hint)
+        if int(key) in names:
+            raise CheckpointError(f"{CONFIG}: id2label names output {int(key)} twice.", hint=hint)
+        names[int(key)] = name
+    gap = next((index for index in range(len(names)) if index not in names), None)
+    if gap is not None:
+        raise CheckpointError(
+            f"{CONFIG}: id2label names output {max(names)} and not output {gap}.",
+            hint=f"{hint} Outputs that mean nothing may be called N/A.",
+        )
+    return [names[index] for index in range(len(names))]
 
 
 def repeated_names(classes: tuple[str, ...]) -> dict[str, int]:

@@ -33,6 +33,8 @@ def stored_config(folder: Path) -> PreTrainedConfig:
     """
     values = {key: value for key, value in read_config(folder / CONFIG).items() if key not in _NOT_OF_THE_MODEL}
     model_type = CATALOG[family_of(str(values.pop("model_type", None)))].model_type
+    if values.get("id2label") is not None:
+        values.pop("num_labels", None)  # where the two differ, the library drops the names
     values = _with_backbone(values, model_type)
     try:
         default = AutoConfig.for_model(model_type)
