@@ -1,5 +1,6 @@
 """Classes of a data set found among those of a teacher."""
 
+import time
 import unicodedata
 
 import pytest
@@ -170,3 +171,16 @@ def test_a_suggestion_stays_readable_whatever_the_number_of_classes():
     hint = refused(teacher, tuple(f"thing {index}" for index in range(5000))).hint
     assert len(hint) < 20_000
     assert "5000 in all" in hint
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_largest_vocabularies_are_compared_within_seconds(mapped: bool):
+    teacher = [f"Thing {index} (kind {index % 7})" for index in range(20_000)]
+    dataset = [f"strange_{index}s" for index in range(5_000)]
+    begun = time.perf_counter()
+    if mapped:
+        map_of_all = {f"thing_{index}_(kind_{index % 7})": f"Strange {index}s" for index in range(5_000)}
+        assert match_classes(teacher, dataset, given=map_of_all).columns == tuple(range(5_000))
+    else:
+        refused(tuple(teacher), tuple(dataset))
+    assert time.perf_counter() - begun < 5
