@@ -18,6 +18,7 @@ from detrdistill.catalog import CATALOG, FamilyName, Scores, family_of
 from detrdistill.errors import CheckpointError, PartialCheckpoint
 from detrdistill.limits import (
     LONGEST_CLASS_NAME,
+    LONGEST_TENSOR_NAME,
     MOST_CLASSES,
     MOST_HEADER_BYTES,
     MOST_PARAMETERS,
@@ -25,6 +26,7 @@ from detrdistill.limits import (
     MOST_TENSORS,
     check_config,
     read_json,
+    refuse_pointer,
 )
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 from detrdistill.preprocessing import Preprocessing, processor_file
@@ -87,7 +89,7 @@ class CoverageFacts(BaseModel):
             total=total,
             missing=missing[:_SHOWN],
             unexpected=unexpected[:_SHOWN],
-            renamed=renamed,
+            renamed=renamed[:_SHOWN],
         )
 
     def __str__(self) -> str:
@@ -300,6 +302,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    refuse_pointer(path)
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > MOST_HEADER_BYTES:
@@ -309,7 +312,11 @@ def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         opened: Any = cast("Any", safe_open)(path, framework="numpy")  # the library has no types
         with opened as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            names = list(tensors.keys())
+            for name in names:
+                if len(name) > LONGEST_TENSOR_NAME or not name.isprintable():
+                    raise CheckpointError(f"{path.name} holds a tensor called {name[:60]!r}: that is no usable name.")
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError, OverflowError, ValueError) as error:
         raise CheckpointError(f"{path.name} is not a safetensors file: {str(error)[:200]}.") from error
 

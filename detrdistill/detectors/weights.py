@@ -34,6 +34,8 @@ _DTYPES = {
 }  # fmt: skip
 _WRAPPERS = ("module", "_orig_mod")
 """Parts of names that wrappers for several devices and for compilation leave behind; no model has them."""
+_NEARLY_ALL = 0.8
+"""Share of names that begin with a part if it is a prefix; with less, the file may hold two models."""
 _LEARNED_BUFFERS = ("weight", "bias", "running_mean", "running_var")
 """Buffers that weights are read from: constants and statistics of batch norms. A detector makes the others itself."""
 
@@ -279,7 +281,9 @@ def _opened(folder: Path) -> Iterator[dict[str, Callable[[], Tensor]]]:
 
 
 def _readings(shapes: Mapping[str, object]) -> Iterator[tuple[dict[str, str], tuple[str, ...]]]:
-    """Ways to read the names of a file: as they are, without wrappers, without first parts that all have (`model.`).
+    """Ways to read the names of a file: as they are, without wrappers, without the first part that nearly all have.
+
+    Trainers put `model.` before the detector's names, and tensors of their own beside them.
 
     Yields:
         name in the file by new name, and what was changed.
@@ -289,9 +293,11 @@ def _readings(shapes: Mapping[str, object]) -> Iterator[tuple[dict[str, str], tu
     while True:
         if list(plain.values()) != list(shapes) and len(set(plain.values())) == len(plain):
             yield {new: old for old, new in plain.items()}, _changes(plain)
-        if len({new.partition(".")[0] for new in plain.values()}) > 1 or not all("." in new for new in plain.values()):
+        parts = Counter(new.partition(".")[0] for new in plain.values() if "." in new)
+        first, count = max(parts.items(), key=lambda item: item[1], default=("", 0))
+        if count < _NEARLY_ALL * len(plain) or not count:
             return
-        plain = {old: new.partition(".")[2] for old, new in plain.items()}
+        plain = {old: new.removeprefix(f"{first}.") for old, new in plain.items()}
 
 
 def _changes(plain: Mapping[str, str]) -> tuple[str, ...]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from detrdistill.checkpoints import CONFIG, INDEX, WEIGHTS
+from detrdistill.detectors.detector import Detector
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 from tests.support.uploads import zip_of
 
@@ -66,6 +68,12 @@ def in_shards(folder: Path, names: Sequence[str] = SHARDS) -> Path:
 
 def write_index(folder: Path, weight_map: object, **metadata: object) -> None:
     (folder / INDEX).write_text(json.dumps({"metadata": metadata, "weight_map": weight_map}))
+
+
+def assert_same(found: Detector, expected: Detector) -> None:
+    weights = found.model.state_dict()
+    for name, tensor in expected.model.state_dict().items():
+        assert torch.equal(weights[name], tensor), name
 
 
 def upload(client: Any, folder: Path, name: str = "checkpoint") -> Any:

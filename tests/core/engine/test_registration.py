@@ -25,13 +25,6 @@ SHORTEST = {"size": {"shortest_edge": 800, "longest_edge": 1333}, "image_process
 CLASSES = {"0": "red", "1": "green"}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    export_folder(tiny_detector("rt-detr-v2", classes=2), folder, (1, 2))
-    return folder
-
-
 # ---- detectors
 
 
@@ -68,6 +61,15 @@ def test_partial_weights_are_kept_and_said(whole: Path, tmp_path: Path):
     few = check_checkpoint(variant(whole, tmp_path / "y", weights=without("denoising_class_embed")))
     assert "allow_partial" not in few.warnings[0]
     assert f"{total - 1} of {total} tensors" in few.warnings[0]
+
+
+def test_tensors_without_a_place_are_said(whole: Path, tmp_path: Path):
+    extra = {f"adapter.{index}": torch.ones(1) for index in range(7)}
+    facts = check_checkpoint(variant(whole, tmp_path / "x", weights=lambda weights: weights | extra))
+    assert facts.coverage is not None
+    assert (facts.coverage.loaded, facts.coverage.unexpected) == (facts.coverage.total, tuple(extra))
+    first = ", ".join(list(extra)[:5])
+    assert facts.warnings == (f"Tensors of the file have no place and are not used: {first} and more.",)
 
 
 def test_weights_of_another_model_are_refused(whole: Path, tmp_path: Path):
@@ -220,7 +222,7 @@ def spoilt(array: np.ndarray, value: float) -> np.ndarray:
     [
         (b"", "cannot be loaded"),
         (b"model", "cannot be loaded"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "cannot be loaded"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS"),
         (b"\x08\x08" + b"\x00" * 5000, "cannot be loaded"),
         (onnx_of(LOGITS, BOXES)[:-200], "cannot be loaded"),
         (onnx_of(spoilt(LOGITS, np.nan), BOXES), "2 of 40 logits that are NaN or infinite"),
