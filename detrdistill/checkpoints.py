@@ -336,10 +336,11 @@ def _refuse_unsafe(folder: Path) -> None:
             hint="Convert it: model.save_pretrained(folder) writes model.safetensors.",
         )
     if missing:
-        raise CheckpointError(
-            f"The checkpoint lacks {', '.join(missing)}; it holds {', '.join(names[:8]) or 'nothing'}.",
-            hint="Save model and image processor into one folder with save_pretrained.",
-        )
+        hint = "Save model and image processor into one folder with save_pretrained."
+        if missing == [WEIGHTS] and any(name.endswith(".safetensors") for name in names):
+            hint = f"Call the weights {WEIGHTS}, or send {INDEX} together with its shards."
+        held = ", ".join(names[:8]) or "nothing"
+        raise CheckpointError(f"The checkpoint lacks {', '.join(missing)}; it holds {held}.", hint=hint)
 
 
 _FOREIGN = {

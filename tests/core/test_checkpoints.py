@@ -75,6 +75,18 @@ def test_an_index_that_is_wrong_says_where(whole: Path, tmp_path: Path, change: 
         inspect_checkpoint(folder)
 
 
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", "best.safetensors", "model.fp16.safetensors"])
+def test_weights_of_another_name_are_told_theirs(whole: Path, tmp_path: Path, name: str):
+    folder = variant(whole, tmp_path / "x")
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(CheckpointError, match=r"lacks model\.safetensors; it holds .*safetensors") as caught:
+        inspect_checkpoint(folder)
+    assert (
+        caught.value.hint
+        == "Call the weights model.safetensors, or send model.safetensors.index.json together with its shards."
+    )
+
+
 def test_a_tensor_in_two_shards_and_a_link_are_refused(whole: Path, tmp_path: Path):
     folder = in_shards(variant(whole, tmp_path / "x"))
     (folder / SHARDS[1]).write_bytes((folder / SHARDS[0]).read_bytes())

@@ -13,8 +13,9 @@ from transformers import AutoConfig, AutoModelForObjectDetection, PreTrainedMode
 
 from detrdistill.catalog import CATALOG, family_of
 from detrdistill.detectors.stored_config import stored_config
-from detrdistill.detectors.weights import load_detector, measure
+from detrdistill.detectors.weights import load_detector, measure, with_classes
 from detrdistill.errors import CheckpointError
+from detrdistill.export import export_folder
 from detrdistill.preprocessing import Preprocessing
 
 SMALL: dict[str, Any] = {
@@ -247,3 +248,8 @@ def test_what_transformers_4_saved_loads_wholly(
     columns = len(detector.classes) + (CATALOG[detector.family].scores == "softmax")
     assert logits.shape == (1, config["num_queries"], columns)
     assert logits.isfinite().all()
+    trained = with_classes(detector, ("red", "green", "blue"), seed=0)  # as a student for another data set
+    (tmp_path / "student").mkdir()
+    export_folder(trained, tmp_path / "student", (1, 2, 3))
+    again, coverage = load_detector(tmp_path / "student", 64)
+    assert (again.classes, coverage.loaded) == (("red", "green", "blue"), total)
