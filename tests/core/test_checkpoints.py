@@ -119,8 +119,8 @@ def test_names_of_tensors_are_bounded(whole: Path, tmp_path: Path, name: str):
 
 
 def test_what_was_renamed_is_bounded():
-    changes = tuple(f"prefix {'module.' * count!r} stripped from 1 tensors" for count in range(10_000))
-    assert len(CoverageFacts.of(10_000, (), (), changes).renamed) == 20
+    changes = tuple(f"prefix {'module.' * count!r} stripped from 1 tensors" for count in range(500))
+    assert len(CoverageFacts.of(500, (), (), changes).renamed) == 20
 
 
 @pytest.mark.parametrize(
@@ -231,10 +231,9 @@ def test_names_that_several_outputs_have():
     assert repeated_names(("N/A", "person", "N/A", "cat")) == {"N/A": 2}
 
 
-@pytest.mark.parametrize("count", [5, 1])
-def test_num_labels_does_not_outvote_id2label(whole: Path, tmp_path: Path, count: int):
+def test_num_labels_does_not_outvote_id2label(whole: Path, tmp_path: Path):
     """Transformers takes LABEL_0, ... where the two differ; the weights have as many rows as there are names."""
-    folder = variant(whole, tmp_path / "x", config={"num_labels": count})
+    folder = variant(whole, tmp_path / "x", config={"num_labels": 5})
     detector, coverage = load_detector(folder, 64)
     assert detector.classes == inspect_checkpoint(folder).classes == ("class 0", "class 1")
     assert coverage.loaded == coverage.total

