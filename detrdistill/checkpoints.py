@@ -18,6 +18,7 @@ from detrdistill.catalog import CATALOG, FamilyName, Scores, family_of
 from detrdistill.errors import CheckpointError, PartialCheckpoint
 from detrdistill.limits import (
     LONGEST_CLASS_NAME,
+    LONGEST_TENSOR_NAME,
     MOST_CLASSES,
     MOST_HEADER_BYTES,
     MOST_PARAMETERS,
@@ -25,6 +26,7 @@ from detrdistill.limits import (
     MOST_TENSORS,
     check_config,
     read_json,
+    refuse_pointer,
 )
 from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
 from detrdistill.preprocessing import Preprocessing, processor_file
@@ -87,7 +89,7 @@ class CoverageFacts(BaseModel):
             total=total,
             missing=missing[:_SHOWN],
             unexpected=unexpected[:_SHOWN],
-            renamed=renamed,
+            renamed=renamed[:_SHOWN],
         )
 
     def __str__(self) -> str:
@@ -181,16 +183,7 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...]:
                 hint="Name the classes in id2label.",
             )
         return tuple(f"LABEL_{index}" for index in range(count))
-    hint = "id2label must map every output index, from 0 and without gaps, to a name."
-    try:
-        names = {int(index): name for index, name in labels.items()}
-        ordered = [names[index] for index in range(len(names))]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{CONFIG}: id2label is not a list of classes.", hint=hint) from error
-    if not 1 <= len(ordered) <= MOST_CLASSES:
-        raise CheckpointError(
-            f"{CONFIG}: id2label has {len(ordered)} classes; it must have from 1 to {MOST_CLASSES}.", hint=hint
-        )
+    ordered = _in_order(labels)
     for index, name in enumerate(ordered):
         if not isinstance(name, str) or not _is_plain_name(name):
             raise CheckpointError(
@@ -199,6 +192,32 @@ def class_names(config: dict[str, Any]) -> tuple[str, ...]:
                 hint="Correct id2label in config.json.",
             )
     return tuple(ordered)
+
+
+def _in_order(labels: Any) -> list[Any]:
+    """The values of `id2label` by output index."""
+    hint = "id2label must map every output index, from 0 and without gaps, to a name."
+    if not isinstance(labels, dict):
+        raise CheckpointError(f"{CONFIG}: id2label is {labels!r:.60}, no object.", hint=hint)
+    given = cast("dict[Any, Any]", labels)
+    if not 1 <= len(given) <= MOST_CLASSES:
+        raise CheckpointError(
+            f"{CONFIG}: id2label has {len(given)} classes; it must have from 1 to {MOST_CLASSES}.", hint=hint
+        )
+    names: dict[int, Any] = {}
+    for key, name in given.items():
+        if re.fullmatch(r"[0-9]{1,9}", str(key)) is None:
+            raise CheckpointError(f"{CONFIG}: id2label is keyed by output index, and {key!r:.60} is none.", hint=hint)
+        if int(key) in names:
+            raise CheckpointError(f"{CONFIG}: id2label names output {int(key)} twice.", hint=hint)
+        names[int(key)] = name
+    gap = next((index for index in range(len(names)) if index not in names), None)
+    if gap is not None:
+        raise CheckpointError(
+            f"{CONFIG}: id2label names output {max(names)} and not output {gap}.",
+            hint=f"{hint} Outputs that mean nothing may be called N/A.",
+        )
+    return [names[index] for index in range(len(names))]
 
 
 def repeated_names(classes: tuple[str, ...]) -> dict[str, int]:
@@ -283,6 +302,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
+    refuse_pointer(path)
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > MOST_HEADER_BYTES:
@@ -292,7 +312,11 @@ def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         opened: Any = cast("Any", safe_open)(path, framework="numpy")  # the library has no types
         with opened as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            names = list(tensors.keys())
+            for name in names:
+                if len(name) > LONGEST_TENSOR_NAME or not name.isprintable():
+                    raise CheckpointError(f"{path.name} holds a tensor called {name[:60]!r}: that is no usable name.")
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError, OverflowError, ValueError) as error:
         raise CheckpointError(f"{path.name} is not a safetensors file: {str(error)[:200]}.") from error
 
@@ -312,10 +336,11 @@ def _refuse_unsafe(folder: Path) -> None:
             hint="Convert it: model.save_pretrained(folder) writes model.safetensors.",
         )
     if missing:
-        raise CheckpointError(
-            f"The checkpoint lacks {', '.join(missing)}; it holds {', '.join(names[:8]) or 'nothing'}.",
-            hint="Save model and image processor into one folder with save_pretrained.",
-        )
+        hint = "Save model and image processor into one folder with save_pretrained."
+        if missing == [WEIGHTS] and any(name.endswith(".safetensors") for name in names):
+            hint = f"Call the weights {WEIGHTS}, or send {INDEX} together with its shards."
+        held = ", ".join(names[:8]) or "nothing"
+        raise CheckpointError(f"The checkpoint lacks {', '.join(missing)}; it holds {held}.", hint=hint)
 
 
 _FOREIGN = {
@@ -363,6 +388,7 @@ def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName,
 def _positive(config: dict[str, Any], key: str, default: int) -> int:
     """A field of config.json, which leaves out what equals the library's default."""
     value = config.get(key, default)
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
     if type(value) is not int or value < 1:
         raise CheckpointError(f"{CONFIG}: {key} is {value!r:.60}, not a positive integer.")
     return value

@@ -8,6 +8,7 @@ of placeholders (LABEL_0, ...). What is taken is a `class_map` in the configurat
 import difflib
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _ALIASES = (
     "fire hydrant, hydrant, fireplug",
     "parking meter",
     "stop sign",
+    "bird, wild bird",
     "cow, cattle",
     "backpack, rucksack",
     "handbag, purse, handbag/satchel",
@@ -40,11 +42,13 @@ _ALIASES = (
     "tennis racket, tennis racquet, racket",
     "wine glass, wineglass",
     "cup, mug",
+    "bowl, bowl/basin, basin",
+    "orange, orange/tangerine",
     "hot dog, hotdog, frankfurter",
     "donut, doughnut",
     "couch, sofa, studio couch, loveseat",
     "potted plant, houseplant, plant",
-    "dining table, kitchen & dining room table, table",
+    "dining table, kitchen & dining room table, table, dinning table",
     "tv, tv monitor, television, television set, monitor, monitor/tv, moniter/tv",
     "laptop, laptop computer, notebook computer",
     "mouse, computer mouse",
@@ -113,12 +117,12 @@ def match_classes(
 
 
 def spelling(name: str) -> str:
-    """A name without what writers differ in: case, spaces, underscores, hyphens."""
-    return re.sub(r"[\s_-]+", "", name).casefold() or name.strip().casefold()
+    """A name without what writers differ in: case, spaces, underscores, hyphens, forms of one letter in Unicode."""
+    return re.sub(r"[\s_-]+", "", _folded(name)) or _folded(name)
 
 
 def _folded(name: str) -> str:
-    return name.strip().casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
 def _match_by(
@@ -152,38 +156,56 @@ def _given_columns(
     teacher: Sequence[str], dataset: Sequence[str], given: Mapping[str, str], pointer: str
 ) -> dict[int, int]:
     """Teacher's output index by class index of the dataset, of those that `given` names."""
+    if not given:
+        return {}
+    sides = _Names(teacher, "the teacher"), _Names(dataset, "the data set")
     chosen: dict[int, int] = {}
+    taken: set[int] = set()
     for theirs, ours in given.items():
         place = f"{pointer}/{theirs.replace('~', '~0').replace('/', '~1')}"
-        column = _index_of(theirs, teacher, "the teacher", place)
-        index = _index_of(ours, dataset, "the data set", place)
+        column, index = sides[0].index_of(theirs, place), sides[1].index_of(ours, place)
         if index in chosen:
             raise ConfigError(
                 f"class_map gives two classes of the teacher for {ours!r}.",
                 hint="Name each class of the data set once.",
                 pointer=place,
             )
-        if column in chosen.values():
+        if column in taken:
             raise ConfigError(
                 f"class_map names the class {theirs!r} of the teacher twice.",
                 hint="Name each class of the teacher once.",
                 pointer=place,
             )
         chosen[index] = column
+        taken.add(column)
     return chosen
 
 
-def _index_of(name: str, names: Sequence[str], whose: str, pointer: str) -> int:
-    found = [index for index, known in enumerate(names) if known == name]
-    found = found or [index for index, known in enumerate(names) if spelling(known) == spelling(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = f"class_map names {name!r}, of which {whose} has {len(found)}."
-    else:
-        message = f"class_map names {name!r}, which is no class of {whose}."
-    close = difflib.get_close_matches(name, list(names), n=3) or list(names[:10])
-    raise ConfigError(message, hint=f"Classes of {whose}: {', '.join(close)[:300]}, ...", pointer=pointer)
+class _Names:
+    """The classes of one side, found by what `class_map` calls them."""
+
+    def __init__(self, names: Sequence[str], whose: str):
+        self._names, self._whose = names, whose
+        self._exact, self._spelled = _index(names, str), _index(names, spelling)
+
+    def index_of(self, name: str, pointer: str) -> int:
+        found = self._exact.get(name) or self._spelled.get(spelling(name), [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            message = f"class_map names {name!r}, of which {self._whose} has {len(found)}."
+        else:
+            message = f"class_map names {name!r}, which is no class of {self._whose}."
+        close = difflib.get_close_matches(name, list(self._names), n=3) or list(self._names[:10])
+        raise ConfigError(message, hint=f"Classes of {self._whose}: {', '.join(close)[:300]}, ...", pointer=pointer)
+
+
+def _index(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[int]]:
+    """Positions of the names of each key."""
+    found: dict[str, list[int]] = {}
+    for position, name in enumerate(names):
+        found.setdefault(key(name), []).append(position)
+    return found
 
 
 def _differ(
@@ -232,33 +254,41 @@ def _suggestion(
         for column, name in zip(columns, dataset, strict=True)
         if column is not None and _differs(teacher[column], name)
     }
-    for same in (_same_thing, _same_number):
+    given = set(suggested.values())
+    for keys in (_things, _numbers):
+        columns_of: dict[str, set[int]] = {}
+        for column, theirs in enumerate(teacher):
+            if column not in taken and theirs not in suggested:
+                for key in keys(theirs):
+                    columns_of.setdefault(key, set()).add(column)
         for name in unknown:
-            if name in suggested.values():
-                continue
-            found = [
-                theirs
-                for column, theirs in enumerate(teacher)
-                if column not in taken and theirs not in suggested and same(theirs, name)
-            ]
-            if len(found) == 1:
-                suggested[found[0]] = name
+            found = {
+                column for key in keys(name) for column in columns_of.get(key, ()) if teacher[column] not in suggested
+            }
+            if name not in given and len(found) == 1:
+                suggested[teacher[found.pop()]] = name
+                given.add(name)
     return suggested
 
 
-_GROUP = {spelling(name): index for index, group in enumerate(_ALIASES) for name in group.split(", ")}
-"""Index of the group of each name."""
+_GROUP = {spelling(name): group for group in _ALIASES for name in group.split(", ")}
+"""The group of each name."""
 
 
-def _same_thing(one: str, other: str) -> bool:
-    group = _GROUP.get(spelling(one))
-    return group is not None and group == _GROUP.get(spelling(other))
+def _things(name: str) -> set[str]:
+    """What a name means: its group, and itself without words in brackets, as in `train_(railroad_vehicle)`."""
+    bare = spelling(re.sub(r"\([^()]*\)", "", name))
+    return {found for found in (bare, _GROUP.get(bare)) if found}
 
 
-def _same_number(one: str, other: str) -> bool:
-    """Singular and plural of one word of at least three letters."""
-    short, long = sorted((spelling(one), spelling(other)), key=len)
-    return len(short) >= 3 and long in (f"{short}s", f"{short}es", f"{short[:-1]}ies")
+def _numbers(name: str) -> set[str]:
+    """A word of at least three letters, and what it may be the plural of."""
+    word = spelling(name)
+    forms = {word}
+    for ending, singulars in (("s", ("",)), ("es", ("",)), ("ies", ("y",)), ("ves", ("f", "fe"))):
+        if word.endswith(ending):
+            forms |= {word.removesuffix(ending) + singular for singular in singulars}
+    return {form for form in forms if len(form) >= 3}
 
 
 def _json(suggested: Mapping[str, str]) -> str:

@@ -29,6 +29,7 @@ LARGEST_INTEGER = 2**31 - 1
 MOST_HEADER_BYTES = 32 * 1024**2
 """Header of a safetensors file."""
 MOST_TENSORS = 100_000
+LONGEST_TENSOR_NAME = 500
 MOST_SHARDS = 1000
 MOST_PARAMETERS = 4_000_000_000
 """Elements of all tensors of a detector."""
@@ -81,6 +82,20 @@ def read_json(path: Path) -> dict[str, Any]:
         if isinstance(value, float) and not math.isfinite(value):
             raise CheckpointError(f"{path.name}: {place} is {value}; only finite numbers are read.")
     return values
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse what Git leaves in place of a large file that was not fetched.
+
+    Raises:
+        CheckpointError: the file is such a pointer.
+    """
+    with path.open("rb") as file:
+        if file.read(24) == b"version https://git-lfs.":
+            raise CheckpointError(
+                f"{path.name} is a pointer of Git LFS, not the file itself.",
+                hint="Fetch the files with `git lfs pull`, then send them again.",
+            )
 
 
 def check_config(config: dict[str, Any], file: str) -> None:

@@ -37,9 +37,10 @@ async def create_checkpoint(
     """Add a detector, to teach or to start a student from.
 
     Send the folder that `save_pretrained` writes for model and image processor, as one zip or file by file:
-    `config.json`, `model.safetensors` and `preprocessor_config.json`. Or name a folder on the server, or a finished
-    job. It is checked that the architecture is supported, the weights are a whole detector and fit the configuration.
-    Pickled weights are refused, because opening one can run any code.
+    `config.json`, `model.safetensors` (or its shards with their index) and `preprocessor_config.json`. Or name a folder
+    on the server, or a finished job. It is checked that the architecture is supported and the weights fit the
+    configuration; `coverage` says how much of the detector they fill. Pickled weights are refused, because opening one
+    can run any code.
 
     A folder without weights can be a black box, which teaches with boxes and scores alone: `model.onnx` with
     `config.json` and `preprocessor_config.json`, or `detections.json`.

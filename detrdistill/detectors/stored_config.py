@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import timm
-from transformers import AutoConfig, PreTrainedConfig
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from detrdistill.catalog import CATALOG, family_of
 from detrdistill.checkpoints import CONFIG, read_config
@@ -23,6 +24,7 @@ _TIMM_FIELDS |= {"output_stride": "output_stride", "freeze_batch_norm_2d": "free
 _WITHOUT_EFFECT = ("features_only", "pretrained")
 _NOT_OF_THE_MODEL = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal", "_name_or_path")
 _NOT_OF_THE_MODEL += ("fusion_config", "_commit_hash", "dtype", "torch_dtype", "transformers_version")
+_NOT_OF_THE_MODEL += ("return_dict", "output_attentions", "output_hidden_states", "torchscript")
 
 
 def stored_config(folder: Path) -> PreTrainedConfig:
@@ -33,9 +35,12 @@ def stored_config(folder: Path) -> PreTrainedConfig:
     """
     values = {key: value for key, value in read_config(folder / CONFIG).items() if key not in _NOT_OF_THE_MODEL}
     model_type = CATALOG[family_of(str(values.pop("model_type", None)))].model_type
+    if values.get("id2label") is not None:
+        values.pop("num_labels", None)  # where the two differ, the library drops the names
     values = _with_backbone(values, model_type)
     try:
         default = AutoConfig.for_model(model_type)
+        values = {key: _like(getattr(default, key, None), value) for key, value in values.items()}
         values = {key: value for key, value in values.items() if value is not None or not _is_plain(default, key)}
         return AutoConfig.for_model(model_type, **values)
     except Exception as error:  # a validation error of the library is none of a narrower kind in every version
@@ -53,6 +58,15 @@ def _is_plain(config: PreTrainedConfig, field: str) -> bool:
     return isinstance(getattr(config, field, None), (bool, int, float, str))
 
 
+def _like(default: Any, value: Any) -> Any:
+    """A number in the type of a field's default: tools that are not Python write 1 for 1.0, or 2.0 for 2."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
 def _with_backbone(values: dict[str, Any], model_type: str) -> dict[str, Any]:
     """Describe the backbone in `backbone_config`, never with weights of its own."""
     name = values.pop("backbone", None)
@@ -64,6 +78,13 @@ def _with_backbone(values: dict[str, Any], model_type: str) -> dict[str, Any]:
         if not isinstance(described, dict):
             raise CheckpointError(f"{CONFIG}: backbone_config is no object.")
         backbone = dict(cast("dict[str, Any]", described))
+        kind = backbone.get("model_type")
+        if kind is not None and kind not in CONFIG_MAPPING:
+            raise CheckpointError(
+                f"{CONFIG}: backbone_config has the model_type {str(kind)[:80]!r}, which transformers "
+                f"{transformers.__version__} does not have.",
+                hint="Use a newer transformers, or give the config.json that was saved with these weights.",
+            )
         if backbone.get("model_type") in ("timm_backbone", "timm_wrapper"):
             backbone |= {"backbone": _timm_name(backbone.get("backbone")), "use_pretrained_backbone": False}
         return values | {"backbone_config": backbone}

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ _DTYPES = {
 }  # fmt: skip
 _WRAPPERS = ("module", "_orig_mod")
 """Parts of names that wrappers for several devices and for compilation leave behind; no model has them."""
-_OUTER = "model."
-"""Begins every name where the weights of a trainer's or detector's own `model` were saved."""
+_NEARLY_ALL = 0.8
+"""Share of names that begin with a part if it is a prefix; with less, the file may hold two models."""
 _LEARNED_BUFFERS = ("weight", "bias", "running_mean", "running_var")
 """Buffers that weights are read from: constants and statistics of batch norms. A detector makes the others itself."""
 
@@ -138,7 +138,7 @@ def _read(folder: Path) -> _Stored:
     expected = empty.state_dict().keys()
     readings = [(_under_the_name_that_is_read(names, empty), renamed) for names, renamed in _readings(shapes)]
     best: _Stored | None = None
-    for names, renamed in sorted(readings, key=lambda reading: not reading[0].keys() <= expected):
+    for names, renamed in sorted(readings, key=lambda reading: -len(reading[0].keys() & expected)):
         if names.keys() <= expected:
             _refuse_other_shapes(
                 [(name, shapes[old], empty.get_parameter_or_buffer(name).shape) for name, old in names.items()]
@@ -154,12 +154,22 @@ def _read(folder: Path) -> _Stored:
             break
     assert best is not None, "the names as they are stand first"
     if best.coverage.loaded == 0:
-        raise CheckpointError(
-            f"Nothing in the weights fits the detector of {CONFIG}: 0 of {best.coverage.total} tensors. The file has "
-            f"{', '.join(list(shapes)[:3])}, ...; the detector has {', '.join(list(expected)[:3])}, ...",
-            hint="Load the weights into the model they belong to and save it with save_pretrained.",
-        )
+        raise _nothing_fits(shapes, expected, best.coverage.total)
     return best
+
+
+def _nothing_fits(held: Iterable[str], expected: Collection[str], total: int) -> CheckpointError:
+    """The file is that of another model, or that of several."""
+    fitting = Counter(first for name in held for first, _, rest in [name.partition(".")] if rest in expected)
+    hint = "Load the weights into the model they belong to and save it with save_pretrained."
+    if len(fitting) > 1:
+        models = ", ".join(f"'{first}.'" for first in sorted(fitting))
+        hint = f"The file holds several models: {models}. Save the weights of one alone, with save_pretrained."
+    return CheckpointError(
+        f"Nothing in the weights fits the detector of {CONFIG}: 0 of {total} tensors. The file has "
+        f"{', '.join(list(held)[:3])[:300]}, ...; the detector has {', '.join(list(expected)[:3])}, ...",
+        hint=hint,
+    )
 
 
 def _check_size(model: PreTrainedModel, shapes: Mapping[str, torch.Size]) -> None:
@@ -182,7 +192,8 @@ def _load(
         CheckpointError: a tensor has another shape than the model.
     """
     try:
-        with _quiet_library():
+        with _quiet_library(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # what is missing is the same for the student and its control
             loaded: Any = model_class.from_pretrained(
                 None,
                 config=config,
@@ -247,6 +258,11 @@ def _placeholders(folder: Path) -> tuple[dict[str, torch.Size], dict[str, Tensor
                         f"{name[:120]} holds numbers of the type {kind}.", hint="Save the weights as 32-bit floats."
                     )
                 dtype = _DTYPES[kind]
+                if not dtype.is_floating_point and name.rpartition(".")[2] in _LEARNED_BUFFERS:
+                    raise CheckpointError(
+                        f"{name[:120]} holds whole numbers ({kind}), as quantised weights do.",
+                        hint="Save the weights as 32-bit floats.",
+                    )
                 shapes[name] = torch.Size(part.get_shape())
                 value = float("nan") if dtype.is_floating_point else 0
                 placeholders[name] = torch.full((), value, dtype=dtype).expand(shapes[name])
@@ -265,7 +281,9 @@ def _opened(folder: Path) -> Iterator[dict[str, Callable[[], Tensor]]]:
 
 
 def _readings(shapes: Mapping[str, object]) -> Iterator[tuple[dict[str, str], tuple[str, ...]]]:
-    """Ways to read the names of a file: as they are, without wrappers, without an outer `model.`.
+    """Ways to read the names of a file: as they are, without wrappers, without the first part that nearly all have.
+
+    Trainers put `model.` before the detector's names, and tensors of their own beside them.
 
     Yields:
         name in the file by new name, and what was changed.
@@ -275,9 +293,11 @@ def _readings(shapes: Mapping[str, object]) -> Iterator[tuple[dict[str, str], tu
     while True:
         if list(plain.values()) != list(shapes) and len(set(plain.values())) == len(plain):
             yield {new: old for old, new in plain.items()}, _changes(plain)
-        if not all(new.startswith(_OUTER) for new in plain.values()):
+        parts = Counter(new.partition(".")[0] for new in plain.values() if "." in new)
+        first, count = max(parts.items(), key=lambda item: item[1], default=("", 0))
+        if count < _NEARLY_ALL * len(plain) or not count:
             return
-        plain = {old: new.removeprefix(_OUTER) for old, new in plain.items()}
+        plain = {old: new.removeprefix(f"{first}.") for old, new in plain.items()}
 
 
 def _changes(plain: Mapping[str, str]) -> tuple[str, ...]:

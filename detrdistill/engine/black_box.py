@@ -16,6 +16,7 @@ from detrdistill.catalog import Scores
 from detrdistill.data.dataset import Source
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.errors import CheckpointError
+from detrdistill.limits import refuse_pointer
 from detrdistill.methods.method import DetectorShape
 from detrdistill.outputs import DetectorOutput, Queries, best_detections, of_classes
 from detrdistill.preprocessing import Preprocessing
@@ -157,6 +158,7 @@ class OnnxTeacher(BlackBoxTeacher):
 
 def _session_of(path: Path, threads: int) -> Any:
     """Load a model that is one file and uses only what onnxruntime knows; none of its threads spins while it waits."""
+    refuse_pointer(path)
     with path.open("rb") as file:
         empty = not path.stat().st_size
         outside = not empty and _has_external_data(file.fileno())

@@ -110,6 +110,9 @@ def _run_once(teacher: OnnxTeacher, height: int, width: int) -> None:
 
 def _of_coverage(coverage: CoverageFacts) -> list[str]:
     said = list(coverage.renamed)
+    if coverage.unexpected and coverage.loaded == coverage.total:
+        more = " and more" if len(coverage.unexpected) > 5 else ""
+        said.append(f"Tensors of the file have no place and are not used: {', '.join(coverage.unexpected[:5])}{more}.")
     if coverage.loaded < coverage.total:
         taken = "" if coverage.loaded >= LEAST_COVERAGE * coverage.total else " It is taken with allow_partial alone."
         said.append(f"{coverage}; what is missing starts at random values.{taken}")

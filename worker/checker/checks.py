@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
-from detrdistill.checkpoints import WEIGHTS
+from detrdistill.checkpoints import WEIGHTS, weight_files
 from detrdistill.coco import CocoSet, DatasetOptions, find_root, read_splits
 from detrdistill.errors import DatasetError
 from detrdistill.validation import names_fault
@@ -72,7 +72,7 @@ def _digest(folder: Path, progress: Progress) -> str:
     """SHA-256 of the file that makes the folder what it is; of the shards of weights one after the other, by name."""
     single = [folder / name for name in (WEIGHTS, *BLACK_BOX_FILES.values()) if (folder / name).is_file()]
     digest = hashlib.sha256()
-    for path in single[:1] or sorted(folder.glob("*.safetensors")):
+    for path in single[:1] or sorted(weight_files(folder)):
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)

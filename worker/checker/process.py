@@ -91,7 +91,8 @@ def _outcome(check: Check, request: CheckRequest, progress: Callable[[], None]) 
             return no_memory(request.bounds)
         what = f"The check ended with an unexpected {type(error).__name__}: {error}"
         refused = Refused(code=_invalid(request), message=what, hint="Save or export the files again.")
-    return refused.model_copy(update={"message": _legible(refused.message, request.folder)})
+    said = {"message": refused.message, "hint": refused.hint}
+    return refused.model_copy(update={name: _legible(text, request.folder) for name, text in said.items()})
 
 
 def _invalid(request: CheckRequest) -> str:
