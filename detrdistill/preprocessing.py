@@ -15,8 +15,8 @@ NESTED_FILE_NAME = "processor_config.json"
 """Where newer transformers keep the image processor, as the object `image_processor`."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_BILINEAR, _BICUBIC = 2, 3  # PIL.Image.Resampling
-_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": _BILINEAR, "bicubic": _BICUBIC, "box": 4, "hamming": 5}
+_LANCZOS, _BILINEAR, _BICUBIC = 1, 2, 3  # PIL.Image.Resampling
+_RESAMPLING = {"nearest": 0, "lanczos": _LANCZOS, "bilinear": _BILINEAR, "bicubic": _BICUBIC, "box": 4, "hamming": 5}
 _UNIT = 1 / 255
 _HINT = "Save the image processor next to the model with save_pretrained."
 
@@ -66,6 +66,8 @@ class Preprocessing:
     bicubic: bool = False
     trained: str = field(default="", compare=False)
     """How its own image processor resizes, where that is not to a fixed size: "at shortest edge 800, ..."."""
+    lanczos: bool = field(default=False, compare=False)
+    """Its own image processor resizes with the filter of Lanczos; here it is the bicubic one."""
 
     @classmethod
     def square(cls, size: int, *, normalised: bool) -> "Preprocessing":
@@ -96,15 +98,19 @@ class Preprocessing:
             unit = 255 * scale
             mean = tuple(value / unit for value in mean or (0.0, 0.0, 0.0))
             std = tuple(value / unit for value in std or (1.0, 1.0, 1.0))
-        bicubic = _resampling(values, file) == _BICUBIC
-        return cls(height or fallback_size, width or fallback_size, mean, std, bicubic, trained)
+        resampling = _resampling(values, file)
+        size = height or fallback_size, width or fallback_size
+        return cls(*size, mean, std, resampling != _BILINEAR, trained, resampling == _LANCZOS)
 
     @property
-    def squashed(self) -> str:
-        """That images are squashed here, of a detector whose own image processor keeps the aspect ratio; else empty."""
-        if not self.trained:
-            return ""
-        return f"It was trained {self.trained}; here images are squashed to {self.width} x {self.height}."
+    def unlike_training(self) -> str:
+        """In what images reach it otherwise than in its training: squashed, or by another filter; empty: in nothing."""
+        said: list[str] = []
+        if self.trained:
+            said.append(f"It was trained {self.trained}; here images are squashed to {self.width} x {self.height}.")
+        if self.lanczos:
+            said.append("Its images were resized with the filter of Lanczos; here it is the bicubic one.")
+        return " ".join(said)
 
     def to_json(self, processor_class: str) -> dict[str, Any]:
         """Content of `preprocessor_config.json` for an image processor of `transformers`."""
@@ -272,8 +278,8 @@ def _resampling(values: Mapping[str, Any], file: str) -> int:
     """A filter of `PIL.Image.Resampling`, by number or name."""
     given: Any = values.get("resample", _BILINEAR)
     number = _RESAMPLING.get(given.rpartition(".")[2].lower()) if isinstance(given, str) else given
-    if isinstance(number, bool) or number not in (_BILINEAR, _BICUBIC):
+    if isinstance(number, bool) or number not in (_LANCZOS, _BILINEAR, _BICUBIC):
         raise CheckpointError(
-            f"{file}: resample {given!r:.60} is not supported.", hint="Use 2 (bilinear) or 3 (bicubic)."
+            f"{file}: resample {given!r:.60} is not supported.", hint="Use 1 (Lanczos), 2 (bilinear) or 3 (bicubic)."
         )
     return number

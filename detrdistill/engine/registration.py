@@ -120,13 +120,11 @@ def _of_coverage(coverage: CoverageFacts) -> list[str]:
 
 
 def _of_input(preprocessing: Preprocessing) -> list[str]:
-    if not preprocessing.trained:
+    if not preprocessing.unlike_training:
         return []
     side = f"{preprocessing.width} x {preprocessing.height}"
-    return [
-        f"{preprocessing.squashed} Its AP here can be lower than published; {side} is what a job takes unless it says "
-        "otherwise."
-    ]
+    lower = f"Its AP here can be lower than published; {side} is what a job takes unless it says otherwise."
+    return [f"{preprocessing.unlike_training} {lower}"]
 
 
 def _of_names(classes: tuple[str, ...]) -> list[str]:

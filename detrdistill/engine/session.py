@@ -262,8 +262,8 @@ class Session:
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
         pointer = f"{config.pointer(name)}/teacher/min_ap"
-        squashed = teacher.source.squashed if isinstance(teacher.source, Preprocessing) else ""
-        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, squashed=squashed)
+        unlike = teacher.source.unlike_training if isinstance(teacher.source, Preprocessing) else ""
+        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, unlike_training=unlike)
         return row
 
     def _cost(self, detector: Detector) -> dict[str, float]:

@@ -81,7 +81,7 @@ BROKEN_TEACHER = (
 
 
 def check_teacher(
-    metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str, *, squashed: str = ""
+    metrics: CocoMetrics, min_ap: float, coverage: Coverage | None, pointer: str, *, unlike_training: str = ""
 ) -> None:
     """Refuse a teacher that does not detect on this data; a black box has no coverage.
 
@@ -90,7 +90,7 @@ def check_teacher(
         min_ap: lowest AP.
         coverage: how completely its weights were loaded.
         pointer: where `min_ap` is declared.
-        squashed: that it sees images in another form than in its training, if so.
+        unlike_training: in what images reach it otherwise than in its training.
 
     Raises:
         TeacherRejected: with the measured AP and the likely cause.
@@ -113,12 +113,12 @@ def check_teacher(
             "Fine-tune it on this data set with a train job first, or check that class names and preprocessing are "
             "those it was trained with. If the number is right for this data, lower teacher.min_ap."
         )
-    if squashed:
-        cause = f"Inputs that keep the aspect ratio are not supported yet. {cause}"
+    if unlike_training:
+        cause = f"Its images cannot be given as in its training yet. {cause}"
     measured = "" if coverage is None else f" {coverage}"
     raise TeacherRejected(
         f"The teacher scores AP {metrics.ap:.4f} (AP50 {metrics.ap50:.4f}) on the validation set, below the floor "
-        f"of {min_ap}.{measured}{' ' if squashed else ''}{squashed}",
+        f"of {min_ap}.{measured}{' ' if unlike_training else ''}{unlike_training}",
         hint=cause,
         pointer=pointer,
     )

@@ -90,7 +90,7 @@ def test_a_fixed_size_gives_the_pixels_of_the_library(tmp_path: Path, name: str,
     folder = write(tmp_path, FIXED[name], nested=nested)
     read = Preprocessing.read(folder, SIDE)
     expected = seen_by_library(folder, read)
-    assert read.trained == read.squashed == ""
+    assert read.trained == read.unlike_training == ""
     found = seen_by_us(read)
     assert found.shape == expected.shape
     scale = max(1.0, float(expected.abs().max()))
@@ -148,7 +148,7 @@ def test_a_size_of_edges_is_read_as_the_library_reads_it(tmp_path: Path, name: s
     size = AutoImageProcessor.from_pretrained(folder).size
     assert (size["shortest_edge"], size["longest_edge"]) == edges
     assert (read.height, read.width, read.trained) == (SIDE, SIDE, trained)
-    assert read.squashed == f"It was trained {trained}; here images are squashed to 64 x 64."
+    assert read.unlike_training == f"It was trained {trained}; here images are squashed to 64 x 64."
     assert torch.allclose(seen_by_us(read), seen_by_library(folder, read), atol=2e-5)
 
 
@@ -185,7 +185,7 @@ def test_inputs_that_are_padded_or_not_resized_are_said(
     read = Preprocessing.read(write(tmp_path, BASE | changes), SIDE)
     assert (read.height, read.width) == size
     assert read.trained == trained
-    assert bool(read.squashed) == bool(trained)
+    assert bool(read.unlike_training) == bool(trained)
 
 
 def test_an_object_of_another_processor_file_comes_first_as_in_the_library(tmp_path: Path):
@@ -211,8 +211,8 @@ def test_an_object_of_another_processor_file_comes_first_as_in_the_library(tmp_p
         ({"size": {"height": 0, "width": 96}}, "size.height 0 is no usable input size"),
         ({"size": {"height": 4097, "width": 96}}, "size.height 4097 is no usable input size"),
         ({"size": 30_000_000}, "size.shortest_edge 30000000 is no usable"),
-        ({"resample": 1}, "resample 1 is not supported"),
-        ({"resample": "lanczos"}, "resample 'lanczos' is not supported"),
+        ({"resample": 0}, "resample 0 is not supported"),
+        ({"resample": "hamming"}, "resample 'hamming' is not supported"),
         ({"do_normalize": True, "image_mean": [float("nan"), 0.0, 0.0]}, "image_mean.0. is nan; only finite"),
         ({"do_normalize": True, "image_mean": [0.5, 0.5]}, r"image_mean is \[0.5, 0.5\]; it needs three values"),
         ({"do_normalize": True, "image_mean": [123.7, 116.3, 103.5]}, "image_mean is .* from 0 to 1"),
@@ -234,6 +234,15 @@ def test_what_nothing_follows_is_refused_with_field_and_value(
         Preprocessing.read(folder, SIDE)
     assert "'int' object" not in caught.value.message
     assert caught.value.message.startswith("processor_config.json" if nested else "preprocessor_config.json")
+
+
+@pytest.mark.parametrize("given", [1, "lanczos", "PILImageResampling.LANCZOS"])
+def test_the_filter_of_lanczos_is_the_bicubic_one_and_that_is_said(tmp_path: Path, given: Any):
+    """As the library resizes where torchvision has no such filter."""
+    read = Preprocessing.read(write(tmp_path, BASE | {"resample": given}), SIDE)
+    assert read.bicubic
+    assert "filter of Lanczos; here it is the bicubic one" in read.unlike_training
+    assert not Preprocessing.read(write(tmp_path, BASE | {"resample": 3}), SIDE).unlike_training
 
 
 def test_a_folder_without_one_says_so(tmp_path: Path):

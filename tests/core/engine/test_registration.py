@@ -91,10 +91,10 @@ def test_the_gate_says_that_images_were_squashed(whole: Path, tmp_path: Path):
     read = Preprocessing.read(variant(whole, tmp_path / "x", processor=SHORTEST), 320)
     weak = CocoMetrics(**dict.fromkeys(CocoSummary.model_fields, 0.05), per_class={})
     with pytest.raises(TeacherRejected) as caught:
-        check_teacher(weak, 0.1, None, "/config/teacher/min_ap", squashed=read.squashed)
+        check_teacher(weak, 0.1, None, "/config/teacher/min_ap", unlike_training=read.unlike_training)
     assert "trained at shortest edge 800, longest edge 1333" in caught.value.message
     assert "here images are squashed to 320 x 320" in caught.value.message
-    assert "Inputs that keep the aspect ratio are not supported yet" in caught.value.hint
+    assert "cannot be given as in its training yet" in caught.value.hint
     with pytest.raises(TeacherRejected) as caught:
         check_teacher(weak, 0.1, None, "/config/teacher/min_ap")
     assert "squashed" not in str(caught.value)
