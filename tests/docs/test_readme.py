@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from detrdistill.config import RUN_CONFIG
 from tests.support.client import Client
 from tests.support.servers import ROOT, RunningService
 
@@ -67,3 +68,12 @@ def test_the_example_configurations_are_valid():
 
     RUN_CONFIG.validate_python(json.loads((ROOT / "examples/digits/distill.json").read_text()))
     RunFile.model_validate_json((ROOT / "examples/digits/teacher.json").read_bytes())
+
+
+@pytest.mark.parametrize("page", ["inputs.md", "teachers.md"])
+def test_configurations_in_the_documentation_are_valid(page: str):
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    configurations = [document for block in blocks if "kind" in (document := json.loads(block))]
+    assert configurations
+    for document in configurations:
+        RUN_CONFIG.validate_python(document)
