@@ -72,9 +72,30 @@ def _sort(document: Document, facts: Mapping[Path, ImageFacts]) -> _Sorted:
         complaints = "; ".join(_complaint(entry, held) for entry, held in wrong[:EXAMPLES])
         raise DatasetError(
             f"{document.where}: {len(wrong)} images have another size than their annotations say: {complaints}.",
-            hint="Annotate these files as they are, or leave width and height out to have them read from the files.",
+            hint=_remedy(wrong),
         )
     return group
+
+
+def _remedy(wrong: Sequence[tuple[Entry, ImageFacts]]) -> str:
+    """What to do about sizes that are wrong: the boxes belong to one of the two, and mostly tell to which."""
+    sizes = [((entry.width or held.width, entry.height or held.height), held) for entry, held in wrong]
+    if all(size[::-1] == held.size for size, held in sizes):
+        fit = all(_reach(item, held.size) <= MIN_BOX_PX for entry, held in wrong for item in entry.annotations)
+        return (
+            "Swap width and height of these entries; their boxes fit the files."
+            if fit
+            else "These files were turned after they were annotated; turn them back, or their boxes with them."
+        )
+    if all(abs(held.width * size[1] - held.height * size[0]) <= max(held.size + size) for size, held in sizes):
+        return (
+            "These files were resized after they were annotated; upload the images that were annotated, or scale "
+            "width, height and boxes to the files."
+        )
+    return (
+        "Upload the images that were annotated. Leave width and height out, to have them read from the files, only if "
+        "the boxes belong to the files as they are."
+    )
 
 
 def _complaint(entry: Entry, held: ImageFacts) -> str:
