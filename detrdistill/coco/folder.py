@@ -156,9 +156,11 @@ def _garbled(file_name: str) -> Iterator[Parts]:
     """A name as an archive shows it whose packer wrote it in the code page of its system, and did not say which."""
     if file_name.isascii():
         return
+    reading = _readings(file_name)[-1]
     for page in _CODE_PAGES:
-        with suppress(UnicodeError):
-            yield tuple(part.encode(page).decode("cp437") for part in _readings(file_name)[-1])
+        for taken_for in ("cp437", "utf-8"):
+            with suppress(UnicodeError):
+                yield tuple(part.encode(page).decode(taken_for) for part in reading)
 
 
 def _plain(parts: Parts) -> Parts:

@@ -104,10 +104,18 @@ def test_images_that_no_split_uses_are_counted(rectangles: Path, tmp_path: Path)
 @pytest.mark.parametrize("page", ["cp936", "cp932", "cp949"])
 def test_names_of_an_archive_without_a_code_page_are_found(rectangles: Path, tmp_path: Path, page: str):
     """Chinese, Japanese and Korean systems pack names in their code pages; an archive shows them as code page 437."""
+    found_under(rectangles, tmp_path, page, "cp437")
+
+
+def test_names_of_a_code_page_that_are_utf_8_by_chance_are_found(rectangles: Path, tmp_path: Path):
+    found_under(rectangles, tmp_path, "cp936", "utf-8")
+
+
+def found_under(rectangles: Path, tmp_path: Path, page: str, taken_for: str) -> None:
     word = {"cp936": "图片", "cp932": "写真", "cp949": "사진"}[page]
     rename = each("images", lambda item: item.update(file_name=f"{word}/{word}{item['file_name']}"))
     folder = spoilt(rectangles, tmp_path / "data", rename)
-    garbled = word.encode(page).decode("cp437")
+    garbled = word.encode(page).decode(taken_for)
     (folder / "images").rename(folder / garbled)
     for path in list((folder / garbled).iterdir()):
         path.rename(path.with_name(f"{garbled}{path.name}"))
