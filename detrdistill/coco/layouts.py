@@ -97,7 +97,8 @@ def find_layout(folder: Folder, options: DatasetOptions) -> Layout:
         raise DatasetError(
             f"No annotation file of the {split} split was found; JSON files there are: "
             f"{listed(sorted(item.name for item in candidates)) if candidates else 'none'}.{_other_format(folder)}",
-            hint=f"Put COCO annotations at {split}.json or annotations/instances_{split}2017.json.",
+            hint=f"Put COCO annotations at {split}.json or annotations/instances_{split}2017.json."
+            + ("" if candidates else " YOLO, Pascal VOC and other formats are not read; export as COCO."),
         )
     if options.val_fraction is None:
         raise DatasetError(
