@@ -43,6 +43,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNS_BACK = _TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 _FAINT = 64
 _BATCH = 512
 _MOST_THREADS = 8
@@ -119,7 +120,7 @@ def load_image(record: ImageRecord) -> Image.Image:
     """
     try:
         with Image.open(record.path, formats=IMAGE_FORMATS) as image:
-            turn = _TURNS.get(_orientation(image)) if record.upright else None
+            turn = _turn(image, upright=record.upright)
             pixels = _to_rgb(image)
     except Exception as error:
         raise DatasetError(
@@ -171,7 +172,10 @@ def _facts(image: Image.Image) -> ImageFacts:
         raise Unusable(f"{width}x{height} are more than {MAX_PIXELS} pixels")
     animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
     wide = not image.mode.startswith(("I", "F")) and ";16" in repr(cast("Any", image).tile[:1])
-    return ImageFacts(width, height, _orientation(image), image.mode, animated, wide=wide)
+    orientation = _orientation(image)
+    if image.format == "TIFF" and orientation > 4:
+        width, height = height, width
+    return ImageFacts(width, height, orientation, image.mode, animated, wide=wide)
 
 
 def _decode(image: Image.Image) -> list[tuple[float, float]]:
@@ -207,10 +211,14 @@ def _scaled(values: "np.ndarray[Any, np.dtype[Any]]", mode: str) -> "np.ndarray[
     return (values / 2 ** (depth - _DEPTHS[0])).astype(np.uint8)
 
 
+def _turn(image: Image.Image, *, upright: bool) -> Image.Transpose | None:
+    """What is to be done after decoding. Pillow turns TIFF files by itself, so that this is undone where need be."""
+    turns = _TURNS_BACK if image.format == "TIFF" else _TURNS
+    return turns.get(_orientation(image)) if upright != (image.format == "TIFF") else None
+
+
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. Pillow turns TIFF files by itself."""
-    if image.format == "TIFF":
-        return 1
+    """EXIF orientation, 1 to 8; of a TIFF file, before it is decoded."""
     try:
         late = image.format == "PNG" and "exif" not in image.info and _has_late_exif(cast("Any", image).fp)
         exif = image.getexif() if image.format != "PNG" or late else Image.Image.getexif(image)
