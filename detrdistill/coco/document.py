@@ -157,7 +157,8 @@ def _read_images(document: Document, items: list[dict[str, Any]]) -> None:
     keys = [key_of(item.get("id")) for item in items]
     refuse(where, "images", _without(items, keys, "id"), "have no id that is a number or text")
     names = [name if isinstance(name := item.get("file_name"), str) and name.strip() else None for item in items]
-    refuse(where, "images", _without(items, names, "file_name"), "have no file_name")
+    hint = f"Name the file of each image in file_name. Keys of the first image are {listed(list(items[0]))}."
+    refuse(where, "images", _without(items, names, "file_name"), "have no file_name", hint)
     for side in ("width", "height"):
         bad = [
             (index, item.get(side))
@@ -194,6 +195,7 @@ def _read_annotations(document: Document, items: list[dict[str, Any]]) -> None:
     unusable: list[tuple[int, Any]] = []
     odd: list[tuple[int, Any]] = []
     outlined: list[tuple[int, Any]] = []
+    ignored: list[tuple[int, Any]] = []
     for index, item in enumerate(items):
         entry = _entry_of(item.get("image_id"), entries, by_file)
         category = _category_of(item.get("category_id"), by_key, by_name)
@@ -210,6 +212,8 @@ def _read_annotations(document: Document, items: list[dict[str, Any]]) -> None:
         elif area is not None and not _is_area_in(bbox, area):
             odd.append((index, {"bbox": list(bbox), "area": area}))
             area = None
+        if item.get("ignore") and not crowd:
+            ignored.append((index, item["ignore"]))
         if from_outline:
             outlined.append((index, list(bbox)))
         document.categories[category].annotations += 1
@@ -225,6 +229,7 @@ def _read_annotations(document: Document, items: list[dict[str, Any]]) -> None:
     refuse(where, "annotations", bad["iscrowd"], "have an iscrowd that is neither 0 nor 1")
     document.warn_of("annotations have an area that is no positive number; that of their box is taken", unusable)
     document.warn_of("annotations have an area that no object in their box can have; that of the box is taken", odd)
+    document.warn_of("annotations are marked `ignore`, and are taken like any; mark them iscrowd if not", ignored)
     document.warn_of("annotations have no bbox; the box around their segmentation is taken", outlined)
 
 

@@ -78,8 +78,8 @@ def find_layout(folder: Folder, options: DatasetOptions) -> Layout:
     """The annotation files of a folder.
 
     Raises:
-        DatasetError: none, or more than one, could be meant; or there is one for all images and nothing says how to
-            split it.
+        DatasetError: none, or more than one, could be meant; or there is one for all images, and it is no COCO file or
+            nothing says how to split it.
     """
     candidates = [_candidate(parts) for parts in folder.files if parts[-1].lower().endswith(".json")]
     train, own_val = (_choose(folder, split, _naming(candidates, split)) for split in SPLITS)
@@ -101,6 +101,7 @@ def find_layout(folder: Folder, options: DatasetOptions) -> Layout:
             + ("" if candidates else " YOLO, Pascal VOC and other formats are not read; export as COCO."),
         )
     if options.val_fraction is None:
+        read_document(folder, alone.parts)  # what it is wanting in is said before how it might be split
         raise DatasetError(
             f"No annotation file of the val split was found; {alone.name} is the only annotation file.",
             hint="Send val_fraction (for example 0.2) to validate on a part of its images chosen by seed, or add "

@@ -83,6 +83,27 @@ def test_what_is_no_coco_file_is_called_by_its_name(rectangles: Path, tmp_path: 
     assert hint in caught.value.hint
 
 
+OTHER_FORMATS = {
+    "VGG Image Annotator": (
+        "via_export.json",
+        {"_via_img_metadata": {}},
+        "looks like VGG Image Annotator; export as COCO",
+    ),
+    "Labelbox": ("export.json", [{"ID": 1}], "the top level is not an object"),
+    "both splits in one": ("annotations.json", {"train": {}, "val": {}}, "it has no list 'images'"),
+}
+
+
+@pytest.mark.parametrize("tool", OTHER_FORMATS)
+def test_a_single_file_is_understood_before_it_is_to_be_split(tmp_path: Path, tool: str):
+    name, content, words = OTHER_FORMATS[tool]
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as caught:
+        read(tmp_path)
+    assert words in caught.value.message
+    assert "val_fraction" not in caught.value.hint
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_json_in_any_unicode_encoding_is_read(rectangles: Path, tmp_path: Path, encoding: str):
     folder = spoilt(rectangles, tmp_path / "data")

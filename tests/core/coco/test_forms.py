@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from detrdistill.errors import DatasetError
-from tests.support.coco_files import Change, Document, each, facts, read, spoilt, warnings
+from tests.support.coco_files import Change, Document, each, facts, first, read, spoilt, warnings
 
 
 def resized(folder: Path, factor: float) -> Path:
@@ -152,3 +152,18 @@ def test_names_of_files_in_place_of_image_ids_are_taken(rectangles: Path, tmp_pa
     sets = read(spoilt(rectangles, tmp_path / "data", named))
     assert facts(sets) == facts(read(rectangles))
     assert warnings(sets) == []
+
+
+def test_images_under_another_key_are_refused_with_the_keys(rectangles: Path, tmp_path: Path):
+    with pytest.raises(DatasetError, match="12 of images have no file_name") as caught:
+        read(spoilt(rectangles, tmp_path / "data", each("images", lambda i: i.update(path=i.pop("file_name")))))
+    assert "Keys of the first image are 'id', 'width', 'height', 'path'." in caught.value.hint
+
+
+def test_boxes_to_ignore_are_taken_and_counted(rectangles: Path, tmp_path: Path):
+    sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", ignore=1)))
+    assert facts(sets) == facts(read(rectangles))
+    assert warnings(sets)[0] == (
+        "train.json: 1 annotations are marked `ignore`, and are taken like any; mark them iscrowd if not, first at "
+        "/annotations/0 (1)."
+    )
