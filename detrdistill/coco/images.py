@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS, Unusable, reason
+from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS, Unusable, lacks_rows, reason
 from detrdistill.coco.fields import shown
 from detrdistill.coco.records import ImageRecord
 from detrdistill.errors import DatasetError
@@ -150,6 +150,7 @@ def _decoded(path: Path) -> ImageFacts:
             facts = _facts(image)
             with _big if facts.width * facts.height > _BIG_PIXELS else nullcontext():
                 extrema = _decode(image)
+                _refuse_missing_rows(image, content)
         return replace(
             facts,
             digest=blake2b(content, digest_size=16).digest(),
@@ -189,6 +190,13 @@ def _decode(image: Image.Image) -> list[tuple[float, float]]:
     pixels.load()
     extrema = cast("Any", pixels.getextrema())
     return list(extrema) if isinstance(extrema[0], tuple) else [extrema]
+
+
+def _refuse_missing_rows(image: Image.Image, content: bytes) -> None:
+    """Rows that a PNG lacks are black; only then is it worth a second look."""
+    is_black = image.format == "PNG" and image.crop((0, image.height - 1, *image.size)).getbbox() is None
+    if is_black and lacks_rows(content):
+        raise Unusable("cut off, its last rows are missing")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -24,6 +24,7 @@ CONTENTS: dict[str, tuple[bytes, str]] = {
     "DICOM": (bytes(127) + b"\1DICM", "a DICOM file"),
     "an archive": (b"PK\x03\x04abcd", "a zip archive; unpack it"),
     "an answer of a server": (b'{"error": 404}', """a text file that begins with '{"error": 404}'"""),
+    "a TIFF without its end": (b"II*\0\x08\x10\0\0", "a TIFF file that cannot be read; it is damaged, cut off"),
     "something else": (b"\x01\x02\xff\xfe", "not a readable image (JPEG, PNG"),
 }
 
@@ -49,12 +50,26 @@ def test_files_of_a_kind_that_is_not_taken_are_missed_for_that(rectangles: Path,
     assert "Files that end in '.heic' are not taken; convert them" in caught.value.hint
 
 
-def png_of_16_bits(pixels: "np.ndarray") -> bytes:
-    """Pillow reads colours of 16 bits, but does not write them."""
+@pytest.mark.parametrize("rows", [0, 1, 40, 63, 64])
+def test_a_png_that_ends_in_order_but_early_is_named(rectangles: Path, tmp_path: Path, rows: int):
+    folder = spoilt(rectangles, tmp_path / "data")
+    path = folder / "images" / "train_3.png"
+    pixels = np.asarray(Image.open(path)).copy()
+    pixels[-1] = 0  # a black row alone is no damage
+    path.write_bytes(png_of(pixels, bits=8, rows=rows))
+    if rows == 64:
+        assert len(read(folder)["train"].images) == 12
+        return
+    with pytest.raises(DatasetError, match=r"'train_3.png' \(/images/2\): cut off, its last"):
+        read(folder)
+
+
+def png_of(pixels: "np.ndarray", bits: int, rows: int | None = None) -> bytes:
+    """Pillow reads colours of 16 bits, but does not write them; nor does it leave out rows."""
     height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"".join(b"\0" + row.astype(">u2" if bits == 16 else ">u1").tobytes() for row in pixels[:rows])
+    head = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(data)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
@@ -64,7 +79,7 @@ def with_colours_of_16_bits(rectangles: Path, folder: Path, scale: int, only: st
     spoilt(rectangles, folder)
     for path in (folder / "images").glob(only):
         pixels = np.asarray(Image.open(io.BytesIO(path.read_bytes()))).astype(np.uint16)
-        path.write_bytes(png_of_16_bits(pixels * scale))
+        path.write_bytes(png_of(pixels * scale, bits=16))
     return folder
 
 
@@ -88,7 +103,7 @@ def test_colours_that_would_be_black_are_refused(rectangles: Path, tmp_path: Pat
 
 def test_one_dark_image_of_many_is_no_reason_to_refuse(rectangles: Path, tmp_path: Path):
     folder = with_colours_of_16_bits(rectangles, tmp_path / "data", 257)
-    (folder / "images" / "train_1.png").write_bytes(png_of_16_bits(np.zeros((64, 64, 3), np.uint16)))
+    (folder / "images" / "train_1.png").write_bytes(png_of(np.zeros((64, 64, 3), np.uint16), bits=16))
     assert len(read(folder)["train"].images) == 12
 
 
