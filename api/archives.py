@@ -110,7 +110,7 @@ def _unpack(archive: zipfile.ZipFile, root: int, suffixes: Collection[str], budg
     members = archive.infolist()
     if len(members) > _MAX_MEMBERS:
         raise _Refused(f"The archive has {len(members)} members, more than {_MAX_MEMBERS}.")
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     skipped = Skipped()
     for member in members:
         parts = _checked_parts(member)
@@ -120,16 +120,19 @@ def _unpack(archive: zipfile.ZipFile, root: int, suffixes: Collection[str], budg
             skipped.add("/".join(parts))
             continue
         _check_contents(member, parts)
-        key = "/".join(parts).casefold()
-        if key in seen:
-            raise _Refused(f"{key[:120]!r} is in the archive twice.")
-        seen.add(key)
+        name = "/".join(parts)
+        other = seen.get(name.casefold())
+        if other == name:
+            raise _Refused(f"{name[:120]!r} is in the archive twice.")
+        if other is not None:
+            raise _Refused(f"{other[:120]!r} and {name[:120]!r} differ only in case.", "Rename one of them.")
+        seen[name.casefold()] = name
         with archive.open(member) as source:
             budget -= _write(root, parts, source, budget)
     if skipped.count and not seen:
         raise _Refused(
             f"The archive has no file of use; it holds {', '.join(skipped.examples)}.",
-            f"Needed are files that end in {', '.join(sorted(suffixes))}.",
+            f"Needed are files that end in {', '.join(sorted(suffixes))}; archives in the archive are not opened.",
         )
     return skipped
 

@@ -5,14 +5,16 @@ write in other ways is brought into one form; what that changed or left out is i
 rely on it: every image can be decoded, every box is of use, every number is sound.
 
 Read in this order: `records` (what comes out), `splits` (the way there), then `layouts` and `folder` (which files),
-`document` and `fields` (what is in them), `images` and `turning` (pixels), `boxes`, `classes`, `leaks`.
+`document` and `fields` (what is in them), `images`, `damage` and `turning` (pixels), `boxes`, `outlines` and `forms`,
+`classes`, `leaks`.
 
 Left out on purpose: other formats (importers will produce this form), masks and keypoints.
 """
 
+from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS
 from detrdistill.coco.fields import Key, key_of
 from detrdistill.coco.folder import find_root
-from detrdistill.coco.images import IMAGE_FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, load_image
+from detrdistill.coco.images import IMAGE_SUFFIXES, load_image
 from detrdistill.coco.layouts import find_annotations
 from detrdistill.coco.records import MIN_BOX_PX, SPLITS, CocoSet, DatasetOptions, Id, ImageRecord, Split
 from detrdistill.coco.splits import read_split, read_splits

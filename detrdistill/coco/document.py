@@ -1,11 +1,13 @@
 """One annotation file: its fields checked, and what tools write in other ways brought into one form."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detrdistill.coco.fields import (
+    EXAMPLES,
     Key,
     flag,
     folded,
@@ -21,11 +23,15 @@ from detrdistill.coco.fields import (
 from detrdistill.coco.folder import Folder, Parts
 from detrdistill.coco.layouts import COCO_HINT, read_document
 from detrdistill.coco.outlines import Box, box_of
-from detrdistill.coco.records import Id
+from detrdistill.coco.records import MIN_BOX_PX, Id
 from detrdistill.errors import DatasetError
 
 MAX_CATEGORIES = 20_000
 _MAX_AREA = 1e14
+_MOST_OF_BOX = 1.1
+"""Polygons that overlap count twice."""
+_TINY_PX = 16
+_BBOX_HINT = "Give a bbox of four numbers in pixels, each below 10 million, or a polygon in segmentation."
 
 
 @dataclass(slots=True)
@@ -53,8 +59,17 @@ class Entry:
     annotations: list["Annotation"]
     path: Path = Path()
     """Set by `files.locate`."""
+    whole_name: bool = True
+    """It was found by all of its name; also set there."""
     upright: bool = True
     """See `ImageRecord.upright`."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, once they are settled."""
+        assert self.width is not None
+        assert self.height is not None
+        return self.width, self.height
 
 
 @dataclass(slots=True)
@@ -88,6 +103,11 @@ class Document:
         """Note something that was repaired or left out."""
         self.warnings.append(f"{self.where}: {text}")
 
+    def warn_of(self, what: str, items: Sequence[tuple[int, Any]]) -> None:
+        """Note what was made of some annotations: how many, and the index and value of the first."""
+        if items:
+            self.warn(f"{len(items)} {what}, first at /annotations/{items[0][0]} ({shown(items[0][1])}).")
+
 
 def parse_document(folder: Folder, parts: Parts) -> Document:
     """Read an annotation file.
@@ -101,6 +121,7 @@ def parse_document(folder: Folder, parts: Parts) -> Document:
     _read_images(document, content["images"])
     _read_annotations(document, content["annotations"])
     _keep_one_of_each_name(document)
+    _settle_spellings(document)
     return document
 
 
@@ -136,7 +157,8 @@ def _read_images(document: Document, items: list[dict[str, Any]]) -> None:
     keys = [key_of(item.get("id")) for item in items]
     refuse(where, "images", _without(items, keys, "id"), "have no id that is a number or text")
     names = [name if isinstance(name := item.get("file_name"), str) and name.strip() else None for item in items]
-    refuse(where, "images", _without(items, names, "file_name"), "have no file_name")
+    hint = f"Name the file of each image in file_name. Keys of the first image are {listed(list(items[0]))}."
+    refuse(where, "images", _without(items, names, "file_name"), "have no file_name", hint)
     for side in ("width", "height"):
         bad = [
             (index, item.get(side))
@@ -166,12 +188,16 @@ def _read_annotations(document: Document, items: list[dict[str, Any]]) -> None:
     """Ids of annotations are of no use here and are not looked at."""
     where = document.where
     entries = {entry.key: entry for entry in document.entries}
+    by_file = _unique_files(document.entries)
     by_key: dict[Key, int] = {category.key: place for place, category in enumerate(document.categories)}
     by_name = _unique_names(document.categories)
     bad: dict[str, list[tuple[int, Any]]] = {"image_id": [], "category_id": [], "bbox": [], "iscrowd": []}
-    unusable = outlined = 0
+    unusable: list[tuple[int, Any]] = []
+    odd: list[tuple[int, Any]] = []
+    outlined: list[tuple[int, Any]] = []
+    ignored: list[tuple[int, Any]] = []
     for index, item in enumerate(items):
-        entry = entries.get(key) if (key := key_of(item.get("image_id"))) is not None else None
+        entry = _entry_of(item.get("image_id"), entries, by_file)
         category = _category_of(item.get("category_id"), by_key, by_name)
         crowd = flag(item.get("iscrowd"))
         bbox, from_outline = _bbox(item)
@@ -181,20 +207,51 @@ def _read_annotations(document: Document, items: list[dict[str, Any]]) -> None:
                     bad[name].append((index, item.get(name)))
             continue
         area = number(item.get("area"), _MAX_AREA)
-        area = area if area is not None and area > 0 else None
-        unusable += area is None and "area" in item
-        outlined += from_outline
+        if (area is None or area <= 0) and "area" in item:
+            unusable.append((index, item["area"]))
+        elif area is not None and not _is_area_in(bbox, area):
+            odd.append((index, {"bbox": list(bbox), "area": area}))
+            area = None
+        if item.get("ignore") and not crowd:
+            ignored.append((index, item["ignore"]))
+        if from_outline:
+            outlined.append((index, list(bbox)))
         document.categories[category].annotations += 1
-        entry.annotations.append(Annotation(index, category, bbox, area, crowd))
-    refuse(where, "annotations", bad["image_id"], "name an unknown image_id")
-    refuse(where, "annotations", bad["category_id"], "name an unknown category_id")
+        entry.annotations.append(Annotation(index, category, bbox, area if area and area > 0 else None, crowd))
+    known = f"Ids of images begin with {listed([entry.id for entry in document.entries[:EXAMPLES]])}."
+    hint = f"{known} Correct these entries, or take them out."
+    refuse(where, "annotations", bad["image_id"], "name an unknown image_id", hint)
+    known = f"Ids of categories begin with {listed([category.id for category in document.categories[:EXAMPLES]])}."
+    hint = f"{known} Correct these entries, or list their categories."
+    refuse(where, "annotations", bad["category_id"], "name an unknown category_id", hint)
     complaint = "have no bbox of four finite numbers [x, y, width, height]"
-    refuse(where, "annotations", bad["bbox"], complaint, "Give a bbox in pixels, or a polygon in segmentation.")
+    refuse(where, "annotations", bad["bbox"], complaint, _BBOX_HINT)
     refuse(where, "annotations", bad["iscrowd"], "have an iscrowd that is neither 0 nor 1")
-    if unusable:
-        document.warn(f"{unusable} annotations have an area that is no positive number; that of their box is taken.")
-    if outlined:
-        document.warn(f"{outlined} annotations have no bbox; the box around their segmentation is taken.")
+    document.warn_of("annotations have an area that is no positive number; that of their box is taken", unusable)
+    document.warn_of("annotations have an area that no object in their box can have; that of the box is taken", odd)
+    document.warn_of("annotations are marked `ignore`, and are taken like any; mark them iscrowd if not", ignored)
+    document.warn_of("annotations have no bbox; the box around their segmentation is taken", outlined)
+
+
+def _is_area_in(bbox: Box, area: float) -> bool:
+    """An object in this box may have it: no more than the box, and no fraction of the image."""
+    if min(bbox[2:]) < MIN_BOX_PX:
+        return True  # the box is of no use anyway
+    of_box = bbox[2] * bbox[3]
+    return area <= _MOST_OF_BOX * of_box + 1 and (area >= 1 or of_box < _TINY_PX)
+
+
+def _entry_of(value: Any, entries: dict[Key, Entry], by_file: dict[str, Entry]) -> Entry | None:
+    """The image that an id, or a file_name in its place, means."""
+    key = key_of(value)
+    if key is None or key in entries:
+        return None if key is None else entries[key]
+    return by_file.get(value) if isinstance(value, str) else None
+
+
+def _unique_files(entries: Sequence[Entry]) -> dict[str, Entry]:
+    count = Counter(entry.file_name for entry in entries)
+    return {entry.file_name: entry for entry in entries if count[entry.file_name] == 1}
 
 
 def _category_of(value: Any, by_key: dict[Key, int], by_name: dict[str, int]) -> int | None:
@@ -236,6 +293,28 @@ def _keep_one_of_each_name(document: Document) -> None:
             f"(ids {listed([category.id for category in same if category is not kept])})."
         )
         _remove(document, [category for category in same if category is not kept])
+
+
+def _settle_spellings(document: Document) -> None:
+    """Names that differ in case only: an unused one over the other, as exports write it, is no class."""
+    spellings: defaultdict[str, list[Category]] = defaultdict(list)
+    for category in document.categories:
+        spellings[folded(category.name)].append(category)
+    for name, same in spellings.items():
+        used = [category for category in same if category.annotations]
+        over = any(folded(category.supercategory) == name for category in used)
+        if len(used) == 1 and len(same) > 1 and over:
+            others = [category for category in same if category is not used[0]]
+            document.warn(
+                f"{listed([category.name for category in others])} stands over {shown(used[0].name)} and has no "
+                "annotations; it is no class."
+            )
+            _remove(document, others)
+        elif len(used) > 1:
+            document.warn(
+                f"the names {listed([category.name for category in used])} differ only in case; they stay "
+                f"{len(used)} classes."
+            )
 
 
 def _remove(document: Document, unused: list[Category]) -> None:

@@ -1,8 +1,9 @@
 """The files of a data set, and which of them an annotation file means.
 
 Systems write names in many ways: with backslashes, URL-encoded, as absolute paths of another machine, composed or
-decomposed letters, another case. A name is looked for as it stands first; then by as much of its end as is found,
-down to the base name, if that says which file is meant.
+decomposed letters, another case, or the code page of a system that an archive does not name. A name is
+looked for as it stands first; then by as much of its end as is found, down to the base name, if that says which file is
+meant.
 """
 
 import os
@@ -10,25 +11,33 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
 from detrdistill.coco.fields import folded
+from detrdistill.coco.images import IMAGE_SUFFIXES
 from detrdistill.coco.records import Split
 from detrdistill.errors import DatasetError
 
 SPLIT_WORDS: dict[str, frozenset[str]] = {
-    "train": frozenset({"train", "training"}),
-    "val": frozenset({"val", "valid", "validation", "dev", "eval"}),
-    "test": frozenset({"test", "testing"}),
+    "train": frozenset({"train", "training", "trn", "trainset"}),
+    "val": frozenset(
+        {"val", "valid", "validation", "validate", "valset", "minival", "dev", "devel", "development", "eval"}
+        | {"evaluation", "holdout"}
+    ),
+    "test": frozenset({"test", "testing", "tst", "testset"}),
 }
 _IMAGE_FOLDERS = {"images", "image", "imgs", "data", "jpegimages", "img"}
 _MOST_FILES = 2_000_000
 _MOST_FOLDERS_DEEP = 16
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _SEPARATORS = re.compile(r"[\\/]+")
 _OF_URL = re.compile(r"^(.*[?&]d=|[a-z][a-z0-9+.-]+://[^/]*/)", re.IGNORECASE)
+_CODE_PAGES = ("cp936", "cp932", "cp949", "cp950", "cp866", "cp1251", "cp1252", "cp850", "cp1250")
+"""Of Chinese, Japanese, Korean, Russian and western systems."""
 
 Parts = tuple[str, ...]
 
@@ -43,8 +52,8 @@ def find_root(folder: Path) -> Path:
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """`instances_Train2017` to `instances`, `train`."""
-    return tuple(re.findall(r"[a-z]+", name.lower()))
+    """`instances_Train2017` to `instances`, `train`; `ValSet` to `val`, `set`."""
+    return tuple(word.lower() for word in _WORDS.findall(name))
 
 
 def splits_of(name: str) -> frozenset[str]:
@@ -76,7 +85,8 @@ class Folder:
         self._by_stem: defaultdict[str, list[Parts]] = defaultdict(list)
         for parts in self.files:
             self._by_name[folded(parts[-1])].append(parts)
-            self._by_stem[folded(parts[-1].rpartition(".")[0])].append(parts)
+            if parts[-1].lower().endswith(IMAGE_SUFFIXES):
+                self._by_stem[folded(parts[-1].rpartition(".")[0])].append(parts)
 
     def path(self, parts: Parts) -> Path:
         """Where it lies."""
@@ -91,6 +101,10 @@ class Folder:
         for wanted in _readings(file_name):
             if candidates := self._by_name.get(folded(wanted[-1])):
                 return self._best(candidates, wanted, split, home)
+        for wanted in _garbled(file_name):
+            if candidates := self._by_name.get(folded(wanted[-1])):
+                found = self._best(candidates, wanted, split, home)
+                return Found(found.path, whole=False) if isinstance(found, Found) else found
         stem = _readings(file_name)[0][-1]
         candidates = self._by_stem.get(folded(stem.rpartition(".")[0] or stem), [])
         found = self._best(candidates, (stem,), split, home) if candidates else []
@@ -136,6 +150,17 @@ def _readings(file_name: str) -> list[Parts]:
     readings += [tuple(part for part in _SEPARATORS.split(text.strip()) if part) for text in texts]
     found = [reading for reading in dict.fromkeys(readings) if reading and reading[-1]]
     return found or [(file_name,)]
+
+
+def _garbled(file_name: str) -> Iterator[Parts]:
+    """A name as an archive shows it whose packer wrote it in the code page of its system, and did not say which."""
+    if file_name.isascii():
+        return
+    reading = _readings(file_name)[-1]
+    for page in _CODE_PAGES:
+        for taken_for in ("cp437", "utf-8"):
+            with suppress(UnicodeError):
+                yield tuple(part.encode(page).decode(taken_for) for part in reading)
 
 
 def _plain(parts: Parts) -> Parts:

@@ -3,13 +3,15 @@
 All modes of Pillow become 8-bit RGB: alpha is dropped, palettes and CMYK are converted, of several pages the first is
 taken. Pillow clips values above 255, so deeper images are scaled here, each by one power of two: integers, and floats
 above 255, by the smallest depth of 8, 10, 12, 14, 16, 20, 24 or 32 bits that holds the largest value; floats up to 1
-are fractions of white. Negative, infinite and undefined values are refused.
+are fractions of white. Negative, infinite and undefined values are refused. Of colours with 16 bits Pillow takes the
+upper 8; if those of most images hold fewer than 15 bits, the images are refused.
 """
 
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -19,16 +21,15 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 
+from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS, Unusable, lacks_rows, reason
 from detrdistill.coco.fields import shown
 from detrdistill.coco.records import ImageRecord
 from detrdistill.errors import DatasetError
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
     *(".gif", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-MAX_PIXELS = 50_000_000
 _MAX_BYTES = 512 * 1024**2
 _DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
 _PLAIN = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -42,6 +43,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNS_BACK = _TURNS | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+_FAINT = 64
 _BATCH = 512
 _MOST_THREADS = 8
 _BIG_PIXELS = 8_000_000
@@ -64,6 +67,10 @@ class ImageFacts:
     digest: bytes | None = None
     """Of the content; None: the file was not read to its end."""
     one_colour: bool = False
+    wide: bool = False
+    """Colours of 16 bits, of which the upper 8 are taken."""
+    faint: bool = False
+    """Wide, and no value reaches the upper two bits: it holds fewer than 16, and would be all but black."""
     problem: str | None = None
     """Why it cannot be used."""
 
@@ -81,10 +88,6 @@ class ImageFacts:
     def deep(self) -> bool:
         """More than 8 bits a channel, so that it is scaled."""
         return self.mode.startswith(("I", "F"))
-
-
-class _Unusable(Exception):
-    """Why an image cannot be used."""
 
 
 def look_at_images(
@@ -117,11 +120,11 @@ def load_image(record: ImageRecord) -> Image.Image:
     """
     try:
         with Image.open(record.path, formats=IMAGE_FORMATS) as image:
-            turn = _TURNS.get(_orientation(image)) if record.upright else None
+            turn = _turn(image, upright=record.upright)
             pixels = _to_rgb(image)
     except Exception as error:
         raise DatasetError(
-            f"{shown(record.path.name)} cannot be decoded: {_reason(error)}.", hint="Replace this file."
+            f"{shown(record.path.name)} cannot be decoded: {reason(error, record.path)}.", hint="Replace this file."
         ) from error
     pixels = pixels if turn is None else pixels.transpose(turn)
     if pixels.size != (record.width, record.height):
@@ -137,7 +140,7 @@ def _header(path: Path) -> ImageFacts:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             return _facts(image)
     except Exception as error:  # noqa: BLE001  decoders raise errors of all kinds on damaged files
-        return ImageFacts(problem=_reason(error))
+        return ImageFacts(problem=reason(error, path))
 
 
 def _decoded(path: Path) -> ImageFacts:
@@ -145,33 +148,39 @@ def _decoded(path: Path) -> ImageFacts:
         content = _content(path)
         with Image.open(BytesIO(content), formats=IMAGE_FORMATS) as image:
             facts = _facts(image)
-            if facts.width * facts.height > _BIG_PIXELS:
-                with _big:
-                    one_colour = _decode(image)
-            else:
-                one_colour = _decode(image)
-        digest = blake2b(content, digest_size=16).digest()
-        return ImageFacts(*facts.size, facts.orientation, facts.mode, facts.animated, digest, one_colour)
+            with _big if facts.width * facts.height > _BIG_PIXELS else nullcontext():
+                extrema = _decode(image)
+                _refuse_missing_rows(image, content)
+        return replace(
+            facts,
+            digest=blake2b(content, digest_size=16).digest(),
+            one_colour=all(low == high for low, high in extrema),
+            faint=facts.wide and max(high for _, high in extrema[:3]) < _FAINT,
+        )
     except Exception as error:  # noqa: BLE001  see above
-        return ImageFacts(problem=_reason(error))
+        return ImageFacts(problem=reason(error, path))
 
 
 def _content(path: Path) -> bytes:
     if path.stat().st_size > _MAX_BYTES:
-        raise _Unusable(f"larger than {_MAX_BYTES // 1024**2} MB")
+        raise Unusable(f"larger than {_MAX_BYTES // 1024**2} MB")
     return path.read_bytes()
 
 
 def _facts(image: Image.Image) -> ImageFacts:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _Unusable(f"{width}x{height} are more than {MAX_PIXELS} pixels")
+        raise Unusable(f"{width}x{height} are more than {MAX_PIXELS} pixels")
     animated = image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    return ImageFacts(width, height, _orientation(image), image.mode, animated)
+    wide = not image.mode.startswith(("I", "F")) and ";16" in repr(cast("Any", image).tile[:1])
+    orientation = _orientation(image)
+    if image.format == "TIFF" and orientation > 4:
+        width, height = height, width
+    return ImageFacts(width, height, orientation, image.mode, animated, wide=wide)
 
 
-def _decode(image: Image.Image) -> bool:
-    """Read all of the data; true if all pixels have one colour.
+def _decode(image: Image.Image) -> list[tuple[float, float]]:
+    """Read all of the data; the smallest and largest value of each channel.
 
     A JPEG is read to its end with an eighth of the resolution: what is missing is missed all the same.
     """
@@ -180,30 +189,44 @@ def _decode(image: Image.Image) -> bool:
     pixels = image if image.mode in _PLAIN else _to_rgb(image)
     pixels.load()
     extrema = cast("Any", pixels.getextrema())
-    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema]))
+    return list(extrema) if isinstance(extrema[0], tuple) else [extrema]
+
+
+def _refuse_missing_rows(image: Image.Image, content: bytes) -> None:
+    """Rows that a PNG lacks are black; only then is it worth a second look."""
+    is_black = image.format == "PNG" and image.crop((0, image.height - 1, *image.size)).getbbox() is None
+    if is_black and lacks_rows(content):
+        raise Unusable("cut off, its last rows are missing")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_scaled(np.asarray(image), image.mode)).convert("RGB")
-    return image.convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise Unusable(f"mode {image.mode}, which has no rule; save it as 8-bit RGB") from error
 
 
 def _scaled(values: "np.ndarray[Any, np.dtype[Any]]", mode: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """Grey values of any depth in 8 bits."""
     low, high = float(values.min()), float(values.max())
     if not 0 <= low <= high < 2 ** _DEPTHS[-1]:  # false for NaN
-        raise _Unusable(f"mode {mode} with values from {low:g} to {high:g}, which have no rule; scale them to 0..255")
+        raise Unusable(f"mode {mode} with values from {low:g} to {high:g}, which have no rule; scale them to 0..255")
     if values.dtype.kind == "f" and high <= 1:
         return (values * 255).round().astype(np.uint8)
     depth = next(depth for depth in _DEPTHS if high < 2**depth)
     return (values / 2 ** (depth - _DEPTHS[0])).astype(np.uint8)
 
 
+def _turn(image: Image.Image, *, upright: bool) -> Image.Transpose | None:
+    """What is to be done after decoding. Pillow turns TIFF files by itself, so that this is undone where need be."""
+    turns = _TURNS_BACK if image.format == "TIFF" else _TURNS
+    return turns.get(_orientation(image)) if upright != (image.format == "TIFF") else None
+
+
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. Pillow turns TIFF files by itself."""
-    if image.format == "TIFF":
-        return 1
+    """EXIF orientation, 1 to 8; of a TIFF file, before it is decoded."""
     try:
         late = image.format == "PNG" and "exif" not in image.info and _has_late_exif(cast("Any", image).fp)
         exif = image.getexif() if image.format != "PNG" or late else Image.Image.getexif(image)
@@ -225,18 +248,3 @@ def _has_late_exif(file: BinaryIO) -> bool:
         return False
     finally:
         file.seek(position)
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong with a file, in words for its owner."""
-    match error:
-        case _Unusable():
-            return str(error)
-        case Image.UnidentifiedImageError():
-            return f"not a readable image ({', '.join(IMAGE_FORMATS)})"
-        case Image.DecompressionBombError():
-            return f"more than {MAX_PIXELS} pixels"
-        case OSError() if "truncated" in str(error):
-            return "cut off, its last bytes are missing"
-        case _:
-            return f"damaged ({shown(str(error))})"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from detrdistill.coco.damage import kind_of_file
 from detrdistill.coco.fields import listed, shown
 from detrdistill.coco.folder import SPLIT_WORDS, Folder, Parts, splits_of, words_of
 from detrdistill.coco.records import SPLITS, DatasetOptions, Split
@@ -27,6 +28,7 @@ _OTHER_TASKS = frozenset(
     | {"stats"}
 )
 _NEEDED = ("images", "annotations", "categories")
+_UNNAMED = "only"
 _LOOKED_INTO = 8
 _UNWANTED = 1000
 COCO_HINT = "A COCO detection file has the lists images, annotations and categories."
@@ -76,34 +78,36 @@ def find_layout(folder: Folder, options: DatasetOptions) -> Layout:
     """The annotation files of a folder.
 
     Raises:
-        DatasetError: none, or more than one, could be meant; or there is one for all images and nothing says how to
-            split it.
+        DatasetError: none, or more than one, could be meant; or there is one for all images, and it is no COCO file or
+            nothing says how to split it.
     """
     candidates = [_candidate(parts) for parts in folder.files if parts[-1].lower().endswith(".json")]
     train, own_val = (_choose(folder, split, _naming(candidates, split)) for split in SPLITS)
     val = own_val or _choose(folder, "test", _naming(candidates, "test"))
     if train and val:
-        warnings: list[str] = []
+        warnings = [*_passed_over(folder, candidates, train), *_passed_over(folder, candidates, val)]
         if not own_val:
             warnings.append(f"There is no val split; {val.name} (test) takes its place.")
         if options.val_fraction is not None:
             warnings.append(f"val_fraction is not used: the data set has a split to validate on, {val.name}.")
         return Layout(train.parts, val.parts, tuple(warnings))
-    alone = train or _choose(folder, "only", [item for item in candidates if not item.splits])
+    alone = train or _choose(folder, _UNNAMED, [item for item in candidates if not item.splits])
     if alone is None or val is not None:
         split = "train" if train is None else "val"
         raise DatasetError(
             f"No annotation file of the {split} split was found; JSON files there are: "
             f"{listed(sorted(item.name for item in candidates)) if candidates else 'none'}.{_other_format(folder)}",
-            hint=f"Put COCO annotations at {split}.json or annotations/instances_{split}2017.json.",
+            hint=f"Put COCO annotations at {split}.json or annotations/instances_{split}2017.json."
+            + ("" if candidates else " YOLO, Pascal VOC and other formats are not read; export as COCO."),
         )
     if options.val_fraction is None:
+        read_document(folder, alone.parts)  # what it is wanting in is said before how it might be split
         raise DatasetError(
             f"No annotation file of the val split was found; {alone.name} is the only annotation file.",
             hint="Send val_fraction (for example 0.2) to validate on a part of its images chosen by seed, or add "
             "val.json.",
         )
-    return Layout(alone.parts, None)
+    return Layout(alone.parts, None, tuple(_passed_over(folder, candidates, alone)))
 
 
 def read_document(folder: Folder, parts: Parts) -> dict[str, list[dict[str, Any]]]:
@@ -113,20 +117,25 @@ def read_document(folder: Folder, parts: Parts) -> dict[str, list[dict[str, Any]
         DatasetError: it is no COCO file.
     """
     where = "/".join(parts)
+    path = folder.path(parts)
     try:
-        content: Any = json.loads(folder.path(parts).read_bytes())
+        content: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
+        if (kind := kind_of_file(path)) is not None:
+            raise DatasetError(f"{where} is not JSON, but {kind}.", hint="Export the annotations again.") from error
         reason = str(error).encode("ascii", "backslashreplace").decode()[:200]
-        raise DatasetError(f"{where} is not valid JSON: {reason}.", hint="Export the annotations again.") from error
+        hint = "Save it as UTF-8." if isinstance(error, UnicodeError) else "Export the annotations again."
+        raise DatasetError(f"{where} is not valid JSON: {reason}.", hint=hint) from error
     if not isinstance(content, dict):
         raise DatasetError(f"{where} is not a COCO file: the top level is not an object.", hint=COCO_HINT)
     document = cast("dict[str, Any]", content)
     for key in _NEEDED:
         items: Any = document.get(key)
         if not isinstance(items, list):
+            instead = f", but {_json_kind(items)}" if key in document else ""
             other = next((name for name, keys in _OTHER_FORMATS.items() if all(map(document.__contains__, keys))), None)
             raise DatasetError(
-                f"{where} is not a COCO file: it has no list {key!r}."
+                f"{where} is not a COCO file: it has no list {key!r}{instead}."
                 + (f" It looks like {other}; export as COCO." if other else ""),
                 hint=COCO_HINT,
             )
@@ -138,6 +147,16 @@ def read_document(folder: Folder, parts: Parts) -> dict[str, list[dict[str, Any]
                 hint=COCO_HINT,
             )
     return {key: document[key] for key in _NEEDED}
+
+
+def _json_kind(value: Any) -> str:
+    match value:
+        case dict():
+            return "an object"
+        case None:
+            return "null"
+        case _:
+            return shown(value)
 
 
 def _candidate(parts: Parts) -> _Candidate:
@@ -163,17 +182,34 @@ def _choose(folder: Folder, split: str, candidates: list[_Candidate]) -> _Candid
     best = [item for item in candidates if item.rank == min(other.rank for other in candidates)]
     if len(best) < 2:
         return best[0] if best else None
+    best = [item for item in best if _may_be_coco(folder.path(item.parts))] or best
     contents = {folder.path(item.parts).read_bytes(): item for item in best[:_LOOKED_INTO]}
     usable = [item for item in contents.values() if _is_coco(folder, item.parts)]
     if len(usable) == 1 and len(best) <= _LOOKED_INTO:
         return usable[0]
     if not usable and split not in SPLITS:
         return None
-    raise DatasetError(
-        f"Several files could be the {split} split: {listed(sorted(item.name for item in best))}."
-        f"{'' if usable else _format_of(folder, best[0].parts)}",
-        hint=f"Keep one {split} annotation file.",
-    )
+    names = f"{listed(sorted(item.name for item in best))}.{'' if usable else _format_of(folder, best[0].parts)}"
+    if split == _UNNAMED:
+        raise DatasetError(
+            f"There are several annotation files, and nothing in their names tells the split: {names}",
+            hint="Name them train.json and val.json, or keep one and send val_fraction.",
+        )
+    raise DatasetError(f"Several files could be the {split} split: {names}", hint=f"Keep one {split} annotation file.")
+
+
+def _passed_over(folder: Folder, candidates: list[_Candidate], chosen: _Candidate) -> list[str]:
+    """Say which annotation files of the same split were less likely by their names."""
+    others = [item for item in candidates if item.splits == chosen.splits and item != chosen and item.rank < _UNWANTED]
+    likeliest = sorted(others, key=lambda item: item.rank)[:_LOOKED_INTO]
+    names = [item.name for item in likeliest if _is_coco(folder, item.parts)]
+    return [f"{chosen.name} is taken, and not {listed(names)}; keep one file if that is wrong."] if names else []
+
+
+def _may_be_coco(path: Path) -> bool:
+    """A quick look, as images may have a JSON file each: the words are there, or it is no UTF-8."""
+    content = path.read_bytes()
+    return all(f'"{key}"'.encode() in content for key in _NEEDED) or b"\0" in content[:4]
 
 
 def _is_coco(folder: Folder, parts: Parts) -> bool:

@@ -9,6 +9,9 @@ from detrdistill.coco.document import Document
 from detrdistill.coco.fields import listed
 from detrdistill.coco.images import ImageFacts
 from detrdistill.coco.records import ImageRecord
+from detrdistill.errors import DatasetError
+
+_FEW = 3
 
 
 def warn_of_doubles(document: Document, facts: Mapping[Path, ImageFacts], truths: Sequence[Sequence[Truth]]) -> None:
@@ -41,14 +44,33 @@ def warn_of_doubles(document: Document, facts: Mapping[Path, ImageFacts], truths
 def leak_between(
     train: Sequence[ImageRecord], val: Sequence[ImageRecord], facts: Mapping[Path, ImageFacts]
 ) -> str | None:
-    """What to say of images of val that are in train, too: the same file, or another with the same content."""
+    """What to say of images of val that are in train, too: the same file, or another with the same content.
+
+    Raises:
+        DatasetError: the images of one split seem to stand in for those of the other.
+    """
     paths = {image.path for image in train}
     digests = {digest for path in paths if (digest := facts[path].digest)}
     leaked = [image.path.name for image in val if image.path in paths or facts[image.path].digest in digests]
     if not leaked:
         return None
+    _refuse_stand_ins(train, val)
     part = "all" if len(leaked) == len(val) else str(len(leaked))
     return (
         f"{part} of {len(val)} validation images are training images, too: {listed(leaked)}. The AP on them does not "
         "tell how well new images are understood."
     )
+
+
+def _refuse_stand_ins(train: Sequence[ImageRecord], val: Sequence[ImageRecord]) -> None:
+    """Names that both splits use (0001.jpg), and the images of one only: each would have the other's boxes, too."""
+    boxes = {image.path: image.boxes_xyxy_px for image in train}
+    others = [image for image in val if image.path in boxes and set(boxes[image.path]).isdisjoint(image.boxes_xyxy_px)]
+    differ = [image for image in others if image.boxes_xyxy_px or boxes[image.path]]
+    if len(differ) >= _FEW and 2 * len(differ) > len(val) and all(image.path in boxes for image in val):
+        names = listed([image.path.name for image in differ])
+        raise DatasetError(
+            f"All {len(val)} files of val are files of train, but {len(differ)} have no box in common with it: {names}"
+            "; are the images of one split missing?",
+            hint="Pack the images of both splits, in folders that file_name names where their names are the same.",
+        )

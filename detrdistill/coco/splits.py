@@ -10,7 +10,7 @@ from detrdistill.coco.boxes import Truth, settle_boxes
 from detrdistill.coco.classes import match_classes
 from detrdistill.coco.document import Document, parse_document
 from detrdistill.coco.fields import key_of, listed
-from detrdistill.coco.files import locate, refuse_unreadable, warn_of_images
+from detrdistill.coco.files import locate, refuse_merged, refuse_unreadable, warn_of_images, warn_of_unused
 from detrdistill.coco.folder import Folder
 from detrdistill.coco.images import look_at_images
 from detrdistill.coco.layouts import find_layout
@@ -50,6 +50,7 @@ def read_splits(
     classes = match_classes(documents)
     for document, split in zip(documents, SPLITS if layout.val else (None,), strict=True):
         locate(document, folder, split)
+    refuse_merged(documents)
     paths = [entry.path for document in documents for entry in document.entries]
     facts = look_at_images(paths, decode=check_files, on_progress=on_progress)
     for document in documents:
@@ -64,7 +65,8 @@ def read_splits(
         for document, boxes, ids, labels in zip(documents, truths, classes.ids, classes.labels, strict=True)
     ]
     train, val = sets if layout.val else _divide(sets[0], documents[0], options)
-    found = {"train": list(layout.warnings) + documents[0].warnings, "val": documents[1].warnings if layout.val else []}
+    of_folder = [*layout.warnings, *warn_of_unused(documents, folder)]
+    found = {"train": of_folder + documents[0].warnings, "val": documents[1].warnings if layout.val else []}
     if unseen := [name for name, count in zip(classes.names, train.boxes_per_class, strict=True) if not count]:
         found["train"].append(f"{documents[0].where}: no box to train on is of these classes: {listed(unseen)}.")
     if leak := leak_between(train.images, val.images, facts):
@@ -86,14 +88,13 @@ def _set_of(
         boxes = [
             (truth.xyxy, label) for truth in kept if not truth.crowd and (label := labels[truth.category]) is not None
         ]
-        assert entry.width is not None
-        assert entry.height is not None
+        width, height = entry.size
         images.append(
             ImageRecord(
                 id=entry.id,
                 path=entry.path,
-                width=entry.width,
-                height=entry.height,
+                width=width,
+                height=height,
                 boxes_xyxy_px=tuple(box for box, _ in boxes),
                 labels=tuple(label for _, label in boxes),
                 upright=entry.upright,

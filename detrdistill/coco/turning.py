@@ -4,10 +4,9 @@ Annotation tools show photographs upright; some write sizes or boxes of the stor
 
 1. Where the orientation turns width and height, the annotated size says which are meant. Sizes of the stored pixels
    whose boxes fit only the image as it is shown are taken for an error of the sizes.
-2. Where the size is the same either way (mirrored, upside down, square), the images of 1 decide; without any, the
-   orientation is applied, as `transformers`, browsers and OpenCV do.
-
-A size that is missing is that of the image as it is shown.
+2. Where no size is annotated, the boxes say it, if most of those that tell fit one way only.
+3. Where the size is the same either way (mirrored, upside down, square), or no box tells, the images of 1 decide;
+   without any, the orientation is applied, as `transformers`, browsers and OpenCV do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ class _Sorted:
     shown: list[Entry] = field(default_factory=list["Entry"])
     stored: list[Entry] = field(default_factory=list["Entry"])
     open: list[Entry] = field(default_factory=list["Entry"])
+    unsized: list[Entry] = field(default_factory=list["Entry"])
 
 
 def settle_sizes(documents: Sequence[Document], facts: Mapping[Path, ImageFacts]) -> None:
@@ -40,19 +40,23 @@ def settle_sizes(documents: Sequence[Document], facts: Mapping[Path, ImageFacts]
     """
     groups = [_sort(document, facts) for document in documents]
     stored = [entry for group in groups for entry in group.stored]
-    fit_shown = sum(_fits_only(entry, facts[entry.path].shown_size, facts[entry.path].size) for entry in stored)
-    fit_stored = sum(_fits_only(entry, facts[entry.path].size, facts[entry.path].shown_size) for entry in stored)
-    mistaken = fit_shown > fit_stored
+    mistaken = _leaning(stored, facts) > 0
+    leaning = _leaning([entry for group in groups for entry in group.unsized], facts)
     upright = mistaken or len(stored) <= sum(len(group.shown) for group in groups)
+    if not stored and not any(group.shown for group in groups):
+        upright = leaning >= 0
+    unsized = leaning > 0 if leaning else upright
     for document, group in zip(documents, groups, strict=True):
         for entry in group.stored:
             entry.upright = mistaken
         for entry in group.open:
             entry.upright = upright
+        for entry in group.unsized:
+            entry.upright = unsized
         for entry in document.entries:
             held = facts[entry.path]
             entry.width, entry.height = held.shown_size if entry.upright else held.size
-        _warn(document, group, mistaken=mistaken, upright=upright)
+        _warn(document, group, mistaken=mistaken, upright=upright, unsized=unsized, told=leaning != 0)
 
 
 def _sort(document: Document, facts: Mapping[Path, ImageFacts]) -> _Sorted:
@@ -66,15 +70,38 @@ def _sort(document: Document, facts: Mapping[Path, ImageFacts]) -> _Sorted:
             continue
         elif held.size == held.shown_size:
             group.open.append(entry)
+        elif entry.width is None and entry.height is None:
+            group.unsized.append(entry)
         else:
             (group.shown if size == held.shown_size else group.stored).append(entry)
     if wrong:
         complaints = "; ".join(_complaint(entry, held) for entry, held in wrong[:EXAMPLES])
         raise DatasetError(
             f"{document.where}: {len(wrong)} images have another size than their annotations say: {complaints}.",
-            hint="Annotate these files as they are, or leave width and height out to have them read from the files.",
+            hint=_remedy(wrong),
         )
     return group
+
+
+def _remedy(wrong: Sequence[tuple[Entry, ImageFacts]]) -> str:
+    """What to do about sizes that are wrong: the boxes belong to one of the two, and mostly tell to which."""
+    sizes = [((entry.width or held.width, entry.height or held.height), held) for entry, held in wrong]
+    if all(size[::-1] == held.size for size, held in sizes):
+        fit = all(_reach(item, held.size) <= MIN_BOX_PX for entry, held in wrong for item in entry.annotations)
+        return (
+            "Swap width and height of these entries; their boxes fit the files."
+            if fit
+            else "These files were turned after they were annotated; turn them back, or their boxes with them."
+        )
+    if all(abs(held.width * size[1] - held.height * size[0]) <= max(held.size + size) for size, held in sizes):
+        return (
+            "These files were resized after they were annotated; upload the images that were annotated, or scale "
+            "width, height and boxes to the files."
+        )
+    return (
+        "Upload the images that were annotated. Leave width and height out, to have them read from the files, only if "
+        "the boxes belong to the files as they are."
+    )
 
 
 def _complaint(entry: Entry, held: ImageFacts) -> str:
@@ -84,6 +111,13 @@ def _complaint(entry: Entry, held: ImageFacts) -> str:
         f"{shown(entry.path.name)} (/images/{entry.index}) is {held.width}x{held.height}{turned}, "
         f"annotated as {entry.width or '?'}x{entry.height or '?'}{swapped}"
     )
+
+
+def _leaning(entries: Sequence[Entry], facts: Mapping[Path, ImageFacts]) -> int:
+    """By how many images more the boxes fit only as shown than only as stored; negative: the other way round."""
+    held = [(entry, facts[entry.path]) for entry in entries]
+    fit_shown = sum(_fits_only(entry, fact.shown_size, fact.size) for entry, fact in held)
+    return fit_shown - sum(_fits_only(entry, fact.size, fact.shown_size) for entry, fact in held)
 
 
 def _fits_only(entry: Entry, size: Size, other: Size) -> bool:
@@ -99,7 +133,7 @@ def _reach(annotation: Annotation, size: Size) -> float:
     return max(x + width - size[0], y + height - size[1])
 
 
-def _warn(document: Document, group: _Sorted, *, mistaken: bool, upright: bool) -> None:
+def _warn(document: Document, group: _Sorted, *, mistaken: bool, upright: bool, unsized: bool, told: bool) -> None:
     def names(entries: list[Entry]) -> str:
         return listed([entry.path.name for entry in entries])
 
@@ -117,6 +151,12 @@ def _warn(document: Document, group: _Sorted, *, mistaken: bool, upright: bool) 
         document.warn(
             f"{len(group.stored)} images have an EXIF orientation, but are annotated as they are stored; it is not "
             f"applied: {names(group.stored)}. Take the tag out of these files: viewers and pipelines apply it."
+        )
+    if group.unsized:
+        reason = ", as their boxes ask" if told else "; no box tells whether it should be"
+        document.warn(
+            f"{len(group.unsized)} images are stored turned and have no annotated size; their EXIF orientation is "
+            f"{'applied' if unsized else 'not applied'}{reason}: {names(group.unsized)}."
         )
     if group.open:
         done = "it is applied" if upright else "it is not applied, as with the images whose size tells"

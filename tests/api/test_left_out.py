@@ -110,3 +110,34 @@ def test_names_in_utf8_that_does_not_say_so_are_read(client: TestClient, rectang
     answer = post(client, buffer.getvalue())
     assert answer.status_code == 201, answer.text
     assert answer.json()["warnings"] == []
+
+
+class InGbk(Unmarked):
+    """A member named in the code page of a Chinese system."""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802
+        return self.filename.encode("gbk"), self.flag_bits & ~0x800
+
+
+@pytest.mark.parametrize("word", ["\u56fe\u7247", "\u68c0\u6d4b"])
+def test_names_in_the_code_page_of_a_system_are_found(client: TestClient, rectangles: Path, word: str):
+    """The bytes of the first are UTF-8 by chance."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members_of(rectangles).items():
+            named = content.replace(b'_name": "', f'_name": "{word}'.encode()) if name.endswith(".json") else content
+            archive.writestr(InGbk(name.replace("images/", f"images/{word}")), named)
+    answer = post(client, buffer.getvalue())
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["splits"]["train"]["images"] == 12
+    assert (
+        f"12 images were found by a part of their file_name only: '{word}train_1.png'" in answer.json()["warnings"][0]
+    )
+
+
+@pytest.mark.bad_input
+def test_names_that_differ_only_in_case_are_both_named(client: TestClient, rectangles: Path):
+    members = members_of(rectangles)
+    twins = zip_with(members | {"images/TRAIN_1.png": members["images/train_1.png"]})
+    detail = assert_problem(post(client, twins), 422, "/files")["detail"]
+    assert detail == "'images/train_1.png' and 'images/TRAIN_1.png' differ only in case."

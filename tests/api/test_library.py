@@ -67,15 +67,17 @@ def test_usual_layouts_are_understood(client: TestClient, rectangles: Path, layo
 def test_what_is_repaired_is_said(client: TestClient, rectangles: Path):
     files = members_of(rectangles)
     document = json.loads(files["train.json"])
-    document["annotations"][0]["bbox"] = [-10, 5, 40, 20]
+    document["annotations"][0].update(bbox=[-10, 5, 40, 20], area=800)
     document["annotations"][1]["bbox"] = [5, 5, 0.2, 20]
     document["annotations"][2]["iscrowd"] = 1
     content = zip_with(files | {"train.json": json.dumps(document).encode()})
     dataset = client.post("/datasets", data={"name": "mended"}, files={"files": ("d.zip", content)}).json()
     assert dataset["splits"]["train"]["boxes"] == len(document["annotations"]) - 2
     assert dataset["warnings"] == [
-        "train.json: 1 boxes reach outside their image and were clipped.",
-        "train.json: 1 boxes are thinner than one pixel, or negative, and are left out.",
+        "train.json: 1 boxes reach outside their image and were clipped, first at /annotations/0 "
+        "([-10.0, 5.0, 40.0, 20.0]).",
+        "train.json: 1 boxes are thinner than one pixel, or negative, and are left out, first at /annotations/1 "
+        "([5.0, 5.0, 0.2, 20.0]).",
     ]
 
 

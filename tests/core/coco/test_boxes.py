@@ -12,33 +12,35 @@ from detrdistill.errors import DatasetError
 from tests.support.coco_files import Change, Document, boxes, each, facts, first, perfect, read, spoilt, warnings
 
 LEFT_OUT: dict[str, tuple[list[float], str]] = {
-    "zero width": ([5, 5, 0, 20], "1 boxes are thinner than one pixel, or negative, and are left out."),
-    "thin": ([5, 5, 20, 0.4], "1 boxes are thinner than one pixel, or negative, and are left out."),
-    "negative": ([30, 5, -20, 20], "1 boxes are thinner than one pixel, or negative, and are left out."),
-    "outside": ([500, 500, 20, 20], "1 boxes lie outside their image and are left out."),
-    "beside": ([-30, 5, 20, 20], "1 boxes lie outside their image and are left out."),
+    "zero width": ([5, 5, 0, 20], "1 boxes are thinner than one pixel, or negative, and are left out"),
+    "thin": ([5, 5, 20, 0.4], "1 boxes are thinner than one pixel, or negative, and are left out"),
+    "negative": ([30, 5, -20, 20], "1 boxes are thinner than one pixel, or negative, and are left out"),
+    "outside": ([500, 500, 20, 20], "1 boxes lie outside their image and are left out"),
+    "beside": ([-30, 5, 20, 20], "1 boxes lie outside their image and are left out"),
 }
 
 
 @pytest.mark.parametrize("kind", LEFT_OUT)
 def test_boxes_that_nothing_could_find_cost_no_ap(rectangles: Path, tmp_path: Path, kind: str):
     box, warning = LEFT_OUT[kind]
-    sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", bbox=box)))
+    sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", bbox=box, area=300)))
     assert boxes(sets["val"]) == boxes(read(rectangles)["val"]) - 1
     metrics = CocoEvaluator(sets["val"]).score(perfect(sets["val"]))
     assert (metrics.ap, metrics.ar100) == (pytest.approx(1), pytest.approx(1))
-    assert warnings(sets) == [f"train.json: {warning}", f"val.json: {warning}"]
+    first_of = f"{warning}, first at /annotations/0 ({list(map(float, box))})."
+    assert warnings(sets) == [f"train.json: {first_of}", f"val.json: {first_of}"]
 
 
 @pytest.mark.parametrize("box", [[-10, 5, 40, 20], [50, 50, 30, 30], [-100, -100, 300, 300]])
 def test_a_clipped_box_is_clipped_in_training_and_evaluation(rectangles: Path, tmp_path: Path, box: list[float]):
     sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", bbox=box)))
     assert CocoEvaluator(sets["val"]).score(perfect(sets["val"])).ap == pytest.approx(1)
-    assert "val.json: 1 boxes reach outside their image and were clipped." in warnings(sets)
+    start = "val.json: 1 boxes reach outside their image and were clipped, first at /annotations/0 ("
+    assert any(warning.startswith(start) for warning in warnings(sets))
 
 
 def test_a_fraction_of_a_pixel_outside_is_left_to_the_annotator(rectangles: Path, tmp_path: Path):
-    sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", bbox=[50, 50, 14.5, 14.5])))
+    sets = read(spoilt(rectangles, tmp_path / "data", first("annotations", bbox=[50, 50, 14.5, 14.5], area=200)))
     assert sets["val"].annotations["annotations"][0]["bbox"] == [50, 50, 14.5, 14.5]
     assert warnings(sets) == []
 
@@ -59,7 +61,7 @@ def centred(item: Document) -> None:
 
 
 FORMS: dict[str, tuple[Change, str]] = {
-    "fractions": (each("annotations", normalised), "lie between 0 and 1, first [0."),
+    "fractions": (each("annotations", normalised), "lie between 0 and 1, first at /annotations/0 ([0."),
     "corners": (each("annotations", corners), "are they x, y, x2, y2?"),
     "centres": (each("annotations", centred), "are they center x, center y, width, height?"),
 }
@@ -96,7 +98,8 @@ def test_images_without_boxes_are_background(rectangles: Path, tmp_path: Path):
 def test_val_that_is_train_is_said(rectangles: Path, tmp_path: Path):
     folder = spoilt(rectangles, tmp_path / "data")
     shutil.copy(folder / "train.json", folder / "val.json")
-    [warning] = warnings(read(folder))
+    unused, warning = warnings(read(folder))
+    assert unused.startswith("6 image files are in none of the annotation files that are used: 'images/val_1.png', ")
     assert warning.startswith("val.json: all of 12 validation images are training images, too: 'train_1.png', ")
 
 

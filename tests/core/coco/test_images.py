@@ -99,13 +99,41 @@ def test_images_annotated_as_they_are_shown_are_turned(tmp_path: Path, suffix: s
     for image in sets["train"].images:
         seen = np.moveaxis(read_image(image).numpy(), 0, 2)
         assert np.array_equal(seen, np.asarray(load_as_pipelines_do(str(image.path))))
-    assert sets["train"] == read_splits(folder)["train"] or suffix != "tif"
-    if suffix != "tif":
-        turned, open_ones = (warning for warning in sets["train"].warnings)
-        assert turned.startswith("train.json: 4 images are stored turned; their EXIF orientation is applied")
-        assert open_ones.startswith(
-            "train.json: 3 images have an EXIF orientation that leaves their size as it is; it is"
-        )
+    assert sets["train"].images == read_splits(folder)["train"].images
+    turned, open_ones = (warning for warning in sets["train"].warnings)
+    told = "" if sizes == "as shown" else " and have no annotated size"
+    assert turned.startswith(f"train.json: 4 images are stored turned{told}; their EXIF orientation is applied")
+    assert open_ones.startswith("train.json: 3 images have an EXIF orientation that leaves their size as it is; it is")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize("sizes", ["as stored", "missing"])
+def test_images_annotated_as_they_are_stored_are_not_turned(tmp_path: Path, suffix: str, orientation: int, sizes: str):
+    """Where no size is annotated, a box tells that fits only the stored pixels."""
+    images = {}
+    for seed in range(3):
+        shown, (x, y, w, h) = photograph(seed)
+        back = shown.transpose(TURNS[orientation])
+        marked = Image.new("L", shown.size)
+        marked.paste(255, (x, y, x + w, y + h))
+        left, top, right, bottom = marked.transpose(TURNS[orientation]).getbbox() or (0, 0, 0, 0)
+        box = (left, top, right - left, bottom - top)
+        size = back.size if sizes == "as stored" else (None, None)
+        images[f"{seed}.{suffix}"] = (stored(shown, orientation, suffix), box, size)
+    if sizes == "missing":  # one whose box reaches to the end of the stored pixels
+        red = Image.new("RGB", (90, 60), RED)
+        images[f"9.{suffix}"] = (stored(red, orientation, suffix), (20, 70, 20, 18), (None, None))
+    folder = write(tmp_path / "data", images)
+    assert hits(folder) == len(images)
+    said = "annotated as they are stored; it is not" if sizes == "as stored" else "not applied, as their boxes ask"
+    assert said in read(folder)["train"].warnings[0]
+
+
+def test_images_without_size_whose_boxes_tell_nothing_are_said(tmp_path: Path):
+    images = {"a.jpg": (stored(photograph(0)[0], 6, "jpg"), (30, 30, 20, 12), (None, None))}
+    warning = read(write(tmp_path / "d", images))["train"].warnings[0]
+    assert "is applied; no box tells whether it should be: 'train_a.jpg'" in warning
 
 
 def test_sizes_of_stored_pixels_with_boxes_of_the_shown_image_are_mended(tmp_path: Path):
