@@ -243,7 +243,10 @@ DATASET_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "width of zero": (lambda coco: coco["images"][0].update(width=0), "/images/0"),
     "width that is not the file's": (lambda coco: coco["images"][0].update(width=99), "annotated as 99x64"),
-    "a file that is no image": (lambda coco: coco["images"][0].update(file_name="../val.json"), "not a readable image"),
+    "a file that is no image": (
+        lambda coco: coco["images"][0].update(file_name="../val.json"),
+        "a text file that begins with",
+    ),
     "an item that is no object": (lambda coco: coco["images"].append(3), "/images/12"),
 }
 
