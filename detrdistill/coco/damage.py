@@ -1,5 +1,6 @@
 """What is wrong with an image file, in words for its owner."""
 
+import re
 import struct
 import zlib
 from contextlib import suppress
@@ -11,6 +12,9 @@ from detrdistill.coco.fields import shown
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_PIXELS = 50_000_000
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+_AFTER_SCAN = frozenset(bytes([kind]) for kind in (*b"\xda\xd9\xc4\xcc\xdb\xdc\xdd\xfe", *range(0xE0, 0xF0)))
 _HEAD = 512
 _CHUNK = 1024**2
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -61,6 +65,26 @@ def lacks_rows(png: bytes) -> bool:
             data = unpacker.unconsumed_tail
         position += length + 12
     return left > 0
+
+
+def has_stray_marker(jpeg: bytes) -> bool:
+    """Something overwrote the data of a JPEG: there is a marker within that ends no scan. Decoders go on in grey.
+
+    What has overwritten them without such a marker (zeros, say) is not found.
+    """
+    position, scanned = 2, False
+    while jpeg[position : position + 1] == b"\xff":
+        kind = jpeg[position + 1 : position + 2]
+        if kind == _END_OF_IMAGE:
+            return False
+        position += 1 if kind == b"\xff" else 2 + int.from_bytes(jpeg[position + 2 : position + 4])
+        if kind == _START_OF_SCAN:
+            if (found := _MARKER.search(jpeg, position)) is None:
+                return False
+            if found[1] not in _AFTER_SCAN:
+                return True
+            position, scanned = found.start(1) - 1, True
+    return scanned  # no segment ends here
 
 
 def reason(error: Exception, path: Path) -> str:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from PIL import Image
 
-from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS, Unusable, lacks_rows, reason
+from detrdistill.coco.damage import IMAGE_FORMATS, MAX_PIXELS, Unusable, has_stray_marker, lacks_rows, reason
 from detrdistill.coco.fields import shown
 from detrdistill.coco.records import ImageRecord
 from detrdistill.errors import DatasetError
@@ -150,7 +150,7 @@ def _decoded(path: Path) -> ImageFacts:
             facts = _facts(image)
             with _big if facts.width * facts.height > _BIG_PIXELS else nullcontext():
                 extrema = _decode(image)
-                _refuse_missing_rows(image, content)
+                _refuse_silent_damage(image, content)
         return replace(
             facts,
             digest=blake2b(content, digest_size=16).digest(),
@@ -192,8 +192,10 @@ def _decode(image: Image.Image) -> list[tuple[float, float]]:
     return list(extrema) if isinstance(extrema[0], tuple) else [extrema]
 
 
-def _refuse_missing_rows(image: Image.Image, content: bytes) -> None:
-    """Rows that a PNG lacks are black; only then is it worth a second look."""
+def _refuse_silent_damage(image: Image.Image, content: bytes) -> None:
+    """Damage that decoders pass over. Rows that a PNG lacks are black; only then is it worth a second look."""
+    if image.format in ("JPEG", "MPO") and has_stray_marker(content):
+        raise Unusable("damaged, a part of its data was overwritten")
     is_black = image.format == "PNG" and image.crop((0, image.height - 1, *image.size)).getbbox() is None
     if is_black and lacks_rows(content):
         raise Unusable("cut off, its last rows are missing")

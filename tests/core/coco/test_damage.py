@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,4 +128,24 @@ def test_a_damaged_progressive_jpeg_is_named(rectangles: Path, tmp_path: Path, k
             content[half:] = bytes(len(content) - half)
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"'train_3.png' \(/images/2\): (cut off|damaged)"):
+        read(folder)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 4}])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_jpeg_of_which_a_part_was_overwritten_is_named(
+    rectangles: Path, tmp_path: Path, options: dict[str, Any], place: float
+):
+    folder = spoilt(rectangles, tmp_path / "data", each("images", lambda item: item.update(width=None, height=None)))
+    path = folder / "images" / "train_3.png"
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (640, 640, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG", quality=90, **options)
+    content = bytearray(buffer.getvalue())
+    path.write_bytes(content)
+    assert len(read(folder)["train"].images) == 12, "sound"
+    start = int(place * len(content))
+    content[start : start + 4096] = np.random.default_rng(1).bytes(4096)
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"'train_3.png' \(/images/2\): damaged"):
         read(folder)
