@@ -124,6 +124,7 @@ def test_a_running_job_is_cancelled_and_keeps_its_best_weights(service: RunningS
     assert "student.zip" in [file["name"] for file in client.get(f"/jobs/{job_id}/artifacts")["data"]]
 
 
+@pytest.mark.slow
 def test_an_announcement_that_comes_many_times_starts_one_run(service: RunningService, client: Client, short_job: dict):
     from celery import Celery
 
@@ -137,6 +138,7 @@ def test_an_announcement_that_comes_many_times_starts_one_run(service: RunningSe
     assert [data["state"] for kind, data in client.events(job_id) if kind == "state"].count("running") == 1
 
 
+@pytest.mark.slow
 def test_the_training_process_knows_no_credentials(service: RunningService, client: Client, long_job: dict):
     service.start_worker()
     job_id = client.submit(**long_job)
@@ -160,6 +162,7 @@ def training_process(job_id: str) -> int:
     raise AssertionError("nothing trains this job")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_job_is_one_of_its_files(service: RunningService, client: Client, short_job: dict):
     service.start_worker()
     short_job["config"]["control"] = False

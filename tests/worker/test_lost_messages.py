@@ -25,6 +25,7 @@ def test_an_emptied_broker_loses_no_job(service: RunningService, client: Client,
         assert (job["state"], job["attempt"]) == ("succeeded", 1)
 
 
+@pytest.mark.slow
 def test_a_job_submitted_while_nothing_else_runs_is_not_forgotten(
     service: RunningService, client: Client, short_job: dict
 ):
