@@ -71,6 +71,8 @@ class _Attempt:
         self.redact = Redactor({self.work: "<job>", self.storage.root: "<storage>"})
         self.reporter = Reporter(engine, owned)
         self.outcome: Event | None = None
+        self.last_words: list[Entry] = []
+        """How the run ended, which is written together with the state that follows from it."""
         self.where = _BEGINNING
         self.state: JobState | None = None
         self.stop_reason: StopReason | None = None
@@ -167,7 +169,10 @@ class _Attempt:
         return True
 
     def _note(self, entries: list[Entry]) -> None:
-        for event in [entry.event for entry in entries]:
+        others: list[Entry] = []
+        for entry in entries:
+            event = entry.event
+            (self.last_words if isinstance(event, RunFinished | RunFailed) else others).append(entry)
             self.outcome = event if isinstance(event, RunFinished | RunFailed | RunStopped) else None
             match event:
                 case StageChanged():
@@ -177,7 +182,7 @@ class _Attempt:
                     self.where = f"in stage {stage}, after step {event.step} of {event.total_steps}"
                 case _:
                     pass
-        self.reporter.add(entries)
+        self.reporter.add(others)
 
     def _keep_lease(self, process: TrainingProcess) -> bool:
         """Renew the lease when it is time, and end the training well before it can expire; false if it is lost."""
@@ -221,6 +226,7 @@ class _Attempt:
 
     def _conclude(self) -> None:
         """Write how the attempt ended, as soon as the database takes it; if it never does, the job is resumed."""
+        self.reporter.add(self.last_words)
         deadline = time.monotonic() + self.settings.lease_seconds
         while not self._write_end():
             if time.monotonic() > deadline:

@@ -1,6 +1,7 @@
 """Student and control at the same time end in the bits they have one after the other, whatever happens on the way."""
 
 import errno
+import multiprocessing
 import os
 import pickle
 import signal
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,21 @@ def test_an_error_of_the_student_stops_the_control_with_a_checkpoint(
     assert_as_undisturbed(undisturbed, tmp_path, second)
 
 
+def run_until_killed(paths: Paths, after: int, told: Connection) -> None:
+    """Run side by side; tell who trains the control, and die, after so many of its steps."""
+    doomed = Meeting()
+
+    def report(event: Event) -> None:
+        doomed(event)
+        if len([e for e in doomed.of(StepLogged) if e.role == "control"]) == after:
+            told.send(control_process())
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        side_by_side(monkeypatch)
+        run(config(), paths, report, doomed.should_stop)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [2, 8])
 def test_a_killed_run_takes_its_control_with_it_and_resumes_to_the_same_bits(
@@ -229,25 +246,17 @@ def test_a_killed_run_takes_its_control_with_it_and_resumes_to_the_same_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    side_by_side(monkeypatch)
     paths = Paths(rectangles, tmp_path, teacher=teacher)
-    reading, writing = os.pipe()
-    parent = os.fork()
-    if parent == 0:
-        doomed = Meeting(lambda: False)
-
-        def report(event: Event) -> None:
-            doomed(event)
-            if len([e for e in doomed.of(StepLogged) if e.role == "control"]) == after:
-                os.write(writing, str(control_process()).encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        run(config(), paths, report, doomed.should_stop)
-        os._exit(1)
-    os.close(writing)
-    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == -signal.SIGKILL
-    child = Path(f"/proc/{os.read(reading, 32).decode()}")
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    new_process = multiprocessing.get_context("spawn")  # autograd has threads here, which no fork survives
+    process = new_process.Process(target=run_until_killed, args=(paths, after, writing))
+    process.start()
+    writing.close()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    child = Path(f"/proc/{reading.recv()}")
     wait_until(lambda: not child.exists() or child.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z")
+    side_by_side(monkeypatch)
     second = Recorder()
     run(config(), paths, second)
     assert_as_undisturbed(undisturbed, tmp_path, second)
