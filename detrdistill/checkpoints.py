@@ -310,7 +310,7 @@ def _shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
             f"{path.name} is not a safetensors file: its header has {header} bytes, more than {MOST_HEADER_BYTES}."
         )
     try:
-        opened: Any = cast("Any", safe_open)(path, framework="numpy")  # the library has no types
+        opened: Any = cast("Any", safe_open)(path, framework="numpy")  # safetensors has no types
         with opened as tensors:
             names = list(tensors.keys())
             for name in names:

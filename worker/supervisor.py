@@ -71,7 +71,7 @@ class _Attempt:
         self.redact = Redactor({self.work: "<job>", self.storage.root: "<storage>"})
         self.reporter = Reporter(engine, owned)
         self.outcome: Event | None = None
-        self.last_words: list[Entry] = []
+        self.ending: list[Entry] = []
         """How the run ended, which is written together with the state that follows from it."""
         self.where = _BEGINNING
         self.state: JobState | None = None
@@ -172,7 +172,7 @@ class _Attempt:
         others: list[Entry] = []
         for entry in entries:
             event = entry.event
-            (self.last_words if isinstance(event, RunFinished | RunFailed) else others).append(entry)
+            (self.ending if isinstance(event, RunFinished | RunFailed) else others).append(entry)
             self.outcome = event if isinstance(event, RunFinished | RunFailed | RunStopped) else None
             match event:
                 case StageChanged():
@@ -226,7 +226,7 @@ class _Attempt:
 
     def _conclude(self) -> None:
         """Write how the attempt ended, as soon as the database takes it; if it never does, the job is resumed."""
-        self.reporter.add(self.last_words)
+        self.reporter.add(self.ending)
         deadline = time.monotonic() + self.settings.lease_seconds
         while not self._write_end():
             if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Batch norms that learn, where the library has frozen ones; and batch norms that count a batch once.
+"""Batch norms that learn, where transformers has frozen ones; and batch norms that count a batch once.
 
 DETR, Conditional DETR, DAB-DETR, Deformable DETR and their relatives replace the batch norms of their backbone by
 constants. That is right for a pre-trained backbone; in a new detector the constants are one and zero, so that the

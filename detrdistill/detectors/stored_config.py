@@ -36,14 +36,14 @@ def stored_config(folder: Path) -> PreTrainedConfig:
     values = {key: value for key, value in read_config(folder / CONFIG).items() if key not in _NOT_OF_THE_MODEL}
     model_type = CATALOG[family_of(str(values.pop("model_type", None)))].model_type
     if values.get("id2label") is not None:
-        values.pop("num_labels", None)  # where the two differ, the library drops the names
+        values.pop("num_labels", None)  # where the two differ, transformers drops the names
     values = _with_backbone(values, model_type)
     try:
         default = AutoConfig.for_model(model_type)
         values = {key: _like(getattr(default, key, None), value) for key, value in values.items()}
         values = {key: value for key, value in values.items() if value is not None or not _is_plain(default, key)}
         return AutoConfig.for_model(model_type, **values)
-    except Exception as error:  # a validation error of the library is none of a narrower kind in every version
+    except Exception as error:  # a validation error of transformers is none of a narrower kind in every version
         raise CheckpointError(
             f"{CONFIG} does not describe a {model_type}: {' '.join(str(error).split())[:400]}",
             hint="Give the config.json that was saved with these weights.",

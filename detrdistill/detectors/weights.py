@@ -186,7 +186,7 @@ def _check_size(model: PreTrainedModel, shapes: Mapping[str, torch.Size]) -> Non
 def _load(
     model_class: type[PreTrainedModel], config: PreTrainedConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """A model with these tensors, and the library's report.
+    """A model with these tensors, and the report of transformers.
 
     Raises:
         CheckpointError: a tensor has another shape than the model.
@@ -228,7 +228,7 @@ def _coverage(
 ) -> Coverage:
     """Count what is learned: parameters, and the constants and statistics of batch norms.
 
-    A tensor with several names counts once; the library's own list of what is missing leaves such tensors out.
+    A tensor with several names counts once; the list that transformers gives leaves such tensors out.
     """
     buffers = {name for name, _ in model.named_buffers()}
     groups: dict[int, list[str]] = {}
@@ -312,7 +312,7 @@ def _changes(plain: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _under_the_name_that_is_read(names: dict[str, str], model: PreTrainedModel) -> dict[str, str]:
-    """Give a shared tensor the name that the library reads, where the file has another of its names.
+    """Give a shared tensor the name that transformers reads, where the file has another of its names.
 
     `save_pretrained` of transformers 5.17 and 5.23 writes the shared box head of a DEIMv2 under its last name;
     `from_pretrained` reads the first, finds none, and silently leaves the head random.
@@ -327,7 +327,7 @@ def _under_the_name_that_is_read(names: dict[str, str], model: PreTrainedModel) 
 
 @contextmanager
 def _quiet_library() -> Iterator[None]:
-    """The coverage report replaces the library's, and its progress bars."""
+    """The coverage report replaces that of transformers, and its progress bars."""
     verbosity, bars = library_logging.get_verbosity(), library_logging.is_progress_bar_enabled()
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()

@@ -94,7 +94,7 @@ class OnnxTeacher(BlackBoxTeacher):
         self._batch = batch
         if any(side not in (None, given) for side, given in ((height, read.height), (width, read.width))):
             raise CheckpointError(
-                f"{MODEL} takes pictures of {height} x {width}, preprocessor_config.json makes them {read.height} x "
+                f"{MODEL} takes images of {height} x {width}, preprocessor_config.json makes them {read.height} x "
                 f"{read.width}.",
                 hint="Correct size in preprocessor_config.json.",
             )
@@ -228,7 +228,7 @@ def _joined(name: str, parts: list[Any], images: int) -> Tensor:
         ) from error
     if len(joined) != images:
         raise CheckpointError(
-            f"{MODEL} gives {name} of {len(joined)} pictures for {images}.", hint="Export it with a dynamic batch axis."
+            f"{MODEL} gives {name} of {len(joined)} images for {images}.", hint="Export it with a dynamic batch axis."
         )
     return joined
 

@@ -38,8 +38,8 @@ def evaluate_folder(
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
             records = images[start : start + batch_size]
-            pictures = [load_image(record) for record in records]
-            pixels_BCHW = processor(images=pictures, return_tensors="pt")["pixel_values"].to(device)
+            loaded = [load_image(record) for record in records]
+            pixels_BCHW = processor(images=loaded, return_tensors="pt")["pixel_values"].to(device)
             outputs = model(pixel_values=pixels_BCHW)
             sizes = [(record.height, record.width) for record in records]
             results = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=sizes)

@@ -1,6 +1,7 @@
 """The api and a checker in this process, on a real database."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.db import get_engine
-from api.settings import get_settings
+from api.settings import Settings, get_settings
 from tests.support.checking import checker
 from tests.support.uploads import write_teacher, zip_of
 
@@ -24,20 +25,33 @@ def import_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("operator")
 
 
+@contextmanager
+def settings_of(database_url: str, storage: Path, imports: Path, **more: str) -> Iterator[Settings]:
+    """The settings of this process, from an environment that lasts as long as they do."""
+    environment = {
+        "DATABASE_URL": database_url,
+        "DETRDISTILL_STORAGE_DIR": str(storage),
+        "DETRDISTILL_IMPORT_ROOT": str(imports),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment | more).items():
+            patch.setenv(name, value)
+        get_settings.cache_clear()
+        get_engine.cache_clear()
+        yield get_settings()
+        get_settings.cache_clear()
+        get_engine.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def client(module_database_url: str, storage_dir: Path, import_root: Path) -> Iterator[TestClient]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", module_database_url)
-        patch.setenv("DETRDISTILL_STORAGE_DIR", str(storage_dir))
-        patch.setenv("DETRDISTILL_IMPORT_ROOT", str(import_root))
-        patch.setenv("DETRDISTILL_MAX_UPLOAD_BYTES", str(64 * 1024**2))
-        patch.setenv("DETRDISTILL_CHECK_WAIT_SECONDS", "120")
-        get_settings.cache_clear()
-        get_engine.cache_clear()
-        with checker(get_settings()), TestClient(create_app(), raise_server_exceptions=False) as running:
-            yield running
-        get_settings.cache_clear()
-        get_engine.cache_clear()
+    more = {"DETRDISTILL_MAX_UPLOAD_BYTES": str(64 * 1024**2), "DETRDISTILL_CHECK_WAIT_SECONDS": "120"}
+    with (
+        settings_of(module_database_url, storage_dir, import_root, **more) as settings,
+        checker(settings),
+        TestClient(create_app(), raise_server_exceptions=False) as running,
+    ):
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from api.db import get_engine
 from api.jobs import held
 from api.jobs import states as job_states
 from api.settings import get_settings
+from tests.api.conftest import settings_of
 from tests.support.checking import checker
 from tests.support.problems import assert_problem
 from tests.support.uploads import write_teacher, zip_of, zip_with
@@ -29,16 +30,11 @@ from tests.support.uploads import write_teacher, zip_of, zip_with
 @pytest.fixture(scope="module")
 def client(module_database_url: str, storage_dir: Path, import_root: Path) -> Iterator[TestClient]:
     """The api alone; a test starts the checker when it is time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", module_database_url)
-        patch.setenv("DETRDISTILL_STORAGE_DIR", str(storage_dir))
-        patch.setenv("DETRDISTILL_IMPORT_ROOT", str(import_root))
-        get_settings.cache_clear()
-        get_engine.cache_clear()
-        with TestClient(create_app(), raise_server_exceptions=False) as running:
-            yield running
-        get_settings.cache_clear()
-        get_engine.cache_clear()
+    with (
+        settings_of(module_database_url, storage_dir, import_root),
+        TestClient(create_app(), raise_server_exceptions=False) as running,
+    ):
+        yield running
 
 
 def post(client: TestClient, kind: str, content: bytes, **fields: Any):

@@ -42,7 +42,7 @@ def write_onnx(detector: Detector, folder: Path, *, batch: int | None = None) ->
 
 
 class _BrightnessAndBoxes(nn.Module):
-    """Two queries, three logits: numbers that depend on the picture, of the shapes of a detector."""
+    """Two queries, three logits: numbers that depend on the image, of the shapes of a detector."""
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         mean_B3 = pixel_values.mean((2, 3))
@@ -52,7 +52,7 @@ class _BrightnessAndBoxes(nn.Module):
 
 @cache
 def small_onnx() -> bytes:
-    """A model of two classes with softmax scores, for pictures of any size."""
+    """A model of two classes with softmax scores, for images of any size."""
     exported = torch.onnx.export(
         _BrightnessAndBoxes().eval(),
         (torch.rand(2, 3, 64, 64),),

@@ -1,12 +1,23 @@
 """Jobs for the worker: short, and as long as needed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, create_engine
 
+from api.settings import Settings
 from tests.support.client import Client
 from tests.support.uploads import write_teacher
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Of a migrated, empty database."""
+    opened = create_engine(Settings.with_driver(database_url))
+    yield opened
+    opened.dispose()
 
 
 @pytest.fixture(scope="session")

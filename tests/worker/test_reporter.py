@@ -1,10 +1,9 @@
 """Events become rows once, whoever writes them and whatever was killed in between."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from api.jobs import states
@@ -19,13 +18,6 @@ from worker.reporter import Reporter
 from worker.scheduler import sweep
 
 pytestmark = pytest.mark.fault
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = create_engine(Settings.with_driver(database_url))
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

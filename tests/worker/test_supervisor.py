@@ -1,11 +1,11 @@
 """What a worker writes of the end of a run, when it is killed in that very moment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from sqlalchemy import Engine, create_engine, select, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.orm import Session
 
 from api.jobs.models import Job, JobEvent
@@ -58,13 +58,6 @@ class Training:
     def beat(self) -> None: ...
 
     def kill(self) -> None: ...
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = create_engine(Settings.with_driver(database_url))
-    yield opened
-    opened.dispose()
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_published_weights_lack_what_their_graph_does_not_have(shared: Path, nam
 
 
 def onnx_of(logits: np.ndarray, boxes: np.ndarray, *, batch: str | int = "batch") -> bytes:
-    """A model that answers these for every picture: logits `[Q, C]`, boxes `[Q, 4]`."""
+    """A model that answers these for every image: logits `[Q, C]`, boxes `[Q, 4]`."""
     nodes = [
         helper.make_node("ReduceMean", ["pixel_values"], ["mean"], axes=[1, 2, 3], keepdims=1),
         helper.make_node("Mul", ["mean", "nought"], ["none"]),
@@ -250,7 +250,7 @@ def test_a_model_that_would_fail_in_every_job_is_refused(tmp_path: Path, model: 
         ({"scores": "logits"}, {}, "what the logits are"),
         ({}, {"do_normalize": True, "image_mean": [float("nan")] * 3}, "is nan; only finite numbers"),
         ({}, {"do_normalize": True, "image_std": [0.0] * 3}, "image_std"),
-        ({}, {"size": {"height": 32, "width": 32}}, "takes pictures of 64 x 64, .* makes them 32 x 32"),
+        ({}, {"size": {"height": 32, "width": 32}}, "takes images of 64 x 64, .* makes them 32 x 32"),
     ],
 )
 def test_what_stands_beside_a_model_is_checked(
