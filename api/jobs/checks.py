@@ -58,7 +58,7 @@ def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], 
     """
     if (config.student is None) != has_student:
         raise ApiError(
-            "A job needs either an architecture or a checkpoint for its student, not both.",
+            f"A job needs an architecture or a checkpoint for its student; it has {'both' if has_student else 'none'}.",
             pointer="/student_id" if has_student else "/config/student",
             hint=_TWO_STUDENTS if has_student else _NO_STUDENT,
             code="student_ambiguous",

@@ -49,7 +49,7 @@ from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.engine.verify import evaluate_folder
-from detrdistill.errors import ConfigError
+from detrdistill.errors import ConfigError, Stopped
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
 from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
@@ -77,7 +77,7 @@ class Session:
         self.alive = alive
         paths.check_names(config)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options, on_progress=alive)
+        sets = read_splits(find_root(paths.dataset), options=paths.dataset_options, on_progress=self.go_on)
         alive()
         paths.check_unchanged(sets)
         self.sets = sets
@@ -85,12 +85,8 @@ class Session:
         self.evaluator = CocoEvaluator(self.val_set)
         self.workers = loader_workers(config.data.workers)
         options = paths.dataset_options.model_dump(exclude_defaults=True)
-        content = [
-            config.model_dump(),
-            self.train_set.classes,
-            len(self.train_set.images),
-            *([options] * bool(options)),
-        ]
+        content = [config.model_dump(), self.train_set.classes, len(self.train_set.images)]
+        content += [options] * bool(options)
         self.fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         training = config.training
         steps = EpochSampler(len(self.train_set.images), training.batch_size, training.seed).steps_per_epoch
@@ -241,6 +237,12 @@ class Session:
 
     # ---- stages
 
+    def go_on(self) -> None:
+        """Give a sign of progress before the first step, unless the run is to stop."""
+        if self.should_stop():
+            raise Stopped("Stopped before the first step.", hint="Start it again to resume.")
+        self.alive()
+
     def pass_gate(self, name: str, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
         """Evaluate a teacher on the validation set; once per run, whatever the number of attempts."""
         config = self._distillation
@@ -248,7 +250,7 @@ class Session:
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            metrics, detections = self._evaluate(teacher.detect, teacher.source)
+            metrics, detections = self._evaluate(teacher.detect, teacher.source, self.go_on)
             self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
             check_finite(
                 f"The teacher {name}".strip(),
@@ -283,7 +285,7 @@ class Session:
         def step() -> None:
             with suppress(Exception), torch.random.fork_rng():  # the gate or the first step will say what is wrong
                 loss(batch, Moment(0, self.progress.steps)).total.backward()
-            self.alive()
+            self.go_on()
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
@@ -354,7 +356,7 @@ class Session:
             verdict=verdict_of(
                 student.metrics,
                 control and control.metrics,
-                TrainingFacts.of(self.config.training, self.steps, self.train_set),
+                TrainingFacts.of(self.config, self.steps, self.train_set),
             ),
             device=device_name(self.device),
             versions=versions(),
@@ -378,21 +380,17 @@ class Session:
 
     def _evaluate_trained(self, detector: Detector) -> Evaluation:
         """As `_evaluate`; the AP of weights that are not finite is 0, whatever they detect."""
-        found = self._evaluate(partial(_detect, detector), detector.preprocessing)
+        found = self._evaluate(lambda pixels: detector.detections(detector(pixels)), detector.preprocessing)
         return found._replace(metrics=self.evaluator.nothing_found()) if non_finite_tensors(detector) else found
 
-    def _evaluate(self, detect: Detect, source: Source) -> Evaluation:
+    def _evaluate(self, detect: Detect, source: Source, alive: Callable[[], None] | None = None) -> Evaluation:
         prepare = input_of(source)
         dataset = DetectionDataset(self.val_set, [prepare], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
-        return self.evaluator.run(detect, prepare, batches, self.device, self.alive)
+        return self.evaluator.run(detect, prepare, batches, self.device, alive or self.alive)
 
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
         self.alive()
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
         self.alive()
-
-
-def _detect(detector: Detector, pixels_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return detector.detections(detector(pixels_BCHW))

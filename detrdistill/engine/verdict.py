@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from detrdistill.coco import CocoSet
-from detrdistill.config import Training
+from detrdistill.config import DistillConfig, TrainConfig
 from detrdistill.events import CocoMetrics
 
 LEAST_AP = 0.01
@@ -25,20 +25,24 @@ class TrainingFacts:
     """Of the training split."""
     boxes: dict[str, int]
     """Training boxes of each class."""
+    from_checkpoint: bool = False
+    """The student started from one."""
 
     @classmethod
-    def of(cls, training: Training, steps: int, train_set: CocoSet) -> "TrainingFacts":
+    def of(cls, config: TrainConfig | DistillConfig, steps: int, train_set: CocoSet) -> "TrainingFacts":
         """Of one training on a split."""
         counts = Counter(label for image in train_set.images for label in image.labels)
         boxes = {name: counts[label] for label, name in enumerate(train_set.classes)}
-        return cls(steps, training.epochs, training.lr, len(train_set.images), boxes)
+        training, started = config.training, config.student is None
+        return cls(steps, training.epochs, training.lr, len(train_set.images), boxes, started)
 
     def __str__(self) -> str:
         rarest = sorted(self.boxes.items(), key=lambda item: item[1])[:_RAREST]
         fewest = ", ".join(f"{name} {count}" for name, count in rarest)
+        start = "" if self.from_checkpoint else ", or a student that starts from a checkpoint"
         return (
             f"There were {self.steps} steps ({self.epochs} epochs of {self.images} images) at lr {self.lr:g}. Try more "
-            "epochs, a higher training.lr, more training images, or a student that starts from a checkpoint; and look "
+            f"epochs, a higher training.lr{',' if start else ' or'} more training images{start}; and look "
             f"whether classes and boxes are right (classes with the fewest training boxes: {fewest})."
         )
 

@@ -316,3 +316,20 @@ def test_half_precision_trains(rectangles: Path, teacher: Path, tmp_path: Path, 
     config = config_of(training=TRAINING | {"precision": precision, "epochs": 1}, control=False)
     result = run(config, Paths(rectangles, tmp_path, teacher=teacher), Recorder())
     assert result.student.metrics.ap >= 0
+
+
+@pytest.mark.parametrize("signs", [0, 19, 22, 24])
+def test_a_run_stops_before_its_first_step(rectangles: Path, teacher: Path, tmp_path: Path, signs: int):
+    """While images are read, threads measured and the teacher evaluated, not only between steps."""
+    given: list[None] = []
+    events: list[Event] = []
+    with pytest.raises(Stopped):
+        run(
+            config_of(control=False),
+            Paths(rectangles, tmp_path, teacher=teacher),
+            events.append,
+            lambda: len(given) > signs,
+            lambda: given.append(None),
+        )
+    assert not [event for event in events if isinstance(event, StepLogged)]
+    assert len(given) <= signs + 2

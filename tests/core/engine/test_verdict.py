@@ -1,13 +1,14 @@
 """A student that learned nothing does not look like a success."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from detrdistill.__main__ import main
 from detrdistill.coco import read_split
-from detrdistill.config import Training
+from detrdistill.config import TrainConfig, Training
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.events import CocoMetrics, RunFinished, RunResult
 from examples.demo import console, summary
@@ -58,9 +59,10 @@ def test_a_split_without_boxes_teaches_nothing():
 
 def test_the_facts_are_those_of_the_training_split(rectangles: Path):
     split = read_split(rectangles, "train")
-    facts = TrainingFacts.of(Training(epochs=2, lr=1e-3), 6, split)
+    config = TrainConfig(kind="train", student=None, training=Training(epochs=2, lr=1e-3))
+    facts = TrainingFacts.of(config, 6, split)
     labels = [label for image in split.images for label in image.labels]
-    assert facts == TrainingFacts(6, 2, 1e-3, 12, {"red": labels.count(0), "green": labels.count(1)})
+    assert facts == TrainingFacts(6, 2, 1e-3, 12, {"red": labels.count(0), "green": labels.count(1)}, True)
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,9 @@ def test_the_demo_prints_it_in_place_of_the_gain(verdict: str | None, tmp_path: 
     printed = capture.get()
     assert ("+0.0 AP" in printed) == (verdict is None)
     assert (str(verdict) in printed) == (verdict is not None)
+
+
+def test_what_was_done_already_is_not_advised():
+    started = replace(FACTS, from_checkpoint=True)
+    assert "higher training.lr, more training images, or a student that starts from a checkpoint; and" in str(FACTS)
+    assert "higher training.lr or more training images; and look whether" in str(started)
