@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from api.request_id import HEADER as REQUEST_ID
 from api.request_id import current_request_id
 from detrdistill.errors import DetrDistillError
-from detrdistill.validation import Finding, findings, pointer_to
+from detrdistill.schema.validation import Finding, findings, pointer_to
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"

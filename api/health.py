@@ -13,7 +13,7 @@ from api.settings import get_settings
 from api.workers import repository as workers
 from detrdistill import __version__
 from detrdistill.catalog import CATALOG, FamilyName
-from detrdistill.recipes import RECIPES, RecipeName
+from detrdistill.schema.recipes import RECIPES, RecipeName
 
 router = APIRouter(tags=["service"], route_class=ApiRoute)
 

@@ -27,7 +27,7 @@ from api.errors import (
     too_large,
 )
 from api.idempotency import keys
-from detrdistill.validation import Finding, did_you_mean, pointer_to, text_fault, unusable
+from detrdistill.schema.validation import Finding, did_you_mean, pointer_to, text_fault, unusable
 
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 

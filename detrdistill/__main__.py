@@ -16,12 +16,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from detrdistill.coco import DatasetOptions
-from detrdistill.config import RunConfig
 from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
-from detrdistill.validation import findings, unusable
+from detrdistill.files.coco import DatasetOptions
+from detrdistill.schema.run import RunConfig
+from detrdistill.schema.validation import findings, unusable
 
 
 class RunPaths(BaseModel):
@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
     never_spin(os.environ)
-    from detrdistill.engine.paths import Paths  # noqa: PLC0415
     from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
+    from detrdistill.schema.paths import Paths  # noqa: PLC0415
 
     home = options.run.resolve().parent
     given = file.paths

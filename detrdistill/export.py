@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModelForObjectDetection
 
 from detrdistill.catalog import Family
-from detrdistill.coco import Id
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import names_of_tensors
 from detrdistill.errors import CheckpointError
 from detrdistill.events import ModelReport
-from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
+from detrdistill.files.coco import Id
+from detrdistill.files.preprocessing import FILE_NAME as PREPROCESSOR
 
 LABEL_MAP = "label_map.json"
 MODEL_CARD = "README.md"

@@ -32,10 +32,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from detrdistill.catalog import CATALOG
-from detrdistill.checkpoints import inspect_checkpoint
-from detrdistill.coco import find_annotations, find_root
 from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError
+from detrdistill.files.checkpoints import inspect_checkpoint
+from detrdistill.files.coco import find_annotations, find_root
 
 HERE = Path(__file__).resolve().parent
 STATE = Path(".run")

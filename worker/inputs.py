@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
-from detrdistill.black_boxes import DETECTIONS, FILES
-from detrdistill.checkpoints import CONFIG, WEIGHTS
 from detrdistill.errors import CheckpointError, DatasetError
 from detrdistill.events import RunFailed
+from detrdistill.files.black_boxes import DETECTIONS, FILES
+from detrdistill.files.checkpoints import CONFIG, WEIGHTS
 from worker.protocol import RunSpec
 
 _REGISTER_AGAIN = (

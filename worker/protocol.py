@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from detrdistill.coco import DatasetOptions
-from detrdistill.config import RunConfig
+from detrdistill.files.coco import DatasetOptions
+from detrdistill.schema.run import RunConfig
 
 
 class RegisteredDataset(BaseModel):

@@ -9,8 +9,8 @@ from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.jobs.models import Job
 from api.storage import Storage
-from detrdistill.coco import DatasetOptions
-from detrdistill.config import RUN_CONFIG
+from detrdistill.files.coco import DatasetOptions
+from detrdistill.schema.run import RUN_CONFIG
 from worker.protocol import RegisteredDataset, RunSpec
 
 

@@ -21,10 +21,10 @@ from detrdistill.events import Event, RunFailed, RunFinished, RunStopped, StageC
 from worker.failures import failure_of
 from worker.interruptions import StopReason, interruption
 from worker.journal import Entry, begin, read_last
-from worker.process import TrainingProcess
 from worker.redaction import Redactor, redactor_of
 from worker.reporter import DATABASE_DOWN, Reporter
 from worker.specs import build_spec
+from worker.training_process import TrainingProcess
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.25

@@ -35,7 +35,7 @@ class Checkpoint(HasId, Checked, Base):
     sha256: Mapped[str | None]
     """Of the file that holds the weights, the model or the detections; of several, one after the other by name."""
     coverage: Mapped[dict[str, Any] | None]
-    """`detrdistill.checkpoints.CoverageFacts` of a detector."""
+    """`detrdistill.files.checkpoints.CoverageFacts` of a detector."""
     warnings: Mapped[list[Any]] = mapped_column(server_default="[]")
     path: Mapped[str | None]
     """Folder on the operator's machine, if it was registered by path; else the files are in the storage."""

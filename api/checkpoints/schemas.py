@@ -10,7 +10,7 @@ from api.checking.models import ResourceState
 from api.checking.schemas import ResourceError
 from api.checkpoints.models import Checkpoint
 from detrdistill.catalog import FamilyName
-from detrdistill.checkpoints import CoverageFacts
+from detrdistill.files.checkpoints import CoverageFacts
 
 
 class CheckpointView(BaseModel):

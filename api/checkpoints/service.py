@@ -16,8 +16,8 @@ from api.jobs.files import OpenedFolder
 from api.jobs.states import JobState
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.checkpoints import PICKLES
-from detrdistill.coco import find_root
+from detrdistill.files.checkpoints import PICKLES
+from detrdistill.files.coco import find_root
 
 _SUFFIXES = (".safetensors", ".onnx", ".json", ".txt", ".md", "license", *PICKLES)
 """Pickles are let through to be refused with a better reason than their name; they are never opened."""

@@ -22,6 +22,6 @@ class Dataset(HasId, Checked, Base):
     warnings: Mapped[list[Any]]
     size: Mapped[int] = mapped_column(BigInteger)
     options: Mapped[dict[str, Any] | None]
-    """`detrdistill.coco.DatasetOptions`; null for those of an earlier version."""
+    """`detrdistill.files.coco.DatasetOptions`; null for those of an earlier version."""
     path: Mapped[str | None]
     """Folder on the operator's machine, if it was registered by path; else the files are in the storage."""

@@ -16,7 +16,7 @@ from api.forms import After, FilesField, Limit, NameField, PathField
 from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
-from detrdistill.coco import DatasetOptions
+from detrdistill.files.coco import DatasetOptions
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=ApiRoute)
 

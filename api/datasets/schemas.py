@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from api.checking.models import ResourceState
 from api.checking.schemas import ResourceError
 from api.datasets.models import Dataset
-from detrdistill.coco import DatasetOptions
+from detrdistill.files.coco import DatasetOptions
 
 
 class SplitView(BaseModel):

@@ -11,7 +11,7 @@ from api.checking.answers import store
 from api.datasets.models import Dataset
 from api.storage import Storage
 from api.uploads import folder_size, operator_folder, receive
-from detrdistill.coco import IMAGE_SUFFIXES, DatasetOptions
+from detrdistill.files.coco import IMAGE_SUFFIXES, DatasetOptions
 
 _SUFFIXES = (".json", *IMAGE_SUFFIXES)
 """Annotations and images."""

@@ -6,13 +6,13 @@ from typing import Any, cast
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.errors import ApiError, from_core
-from detrdistill.black_boxes import BlackBox, Kind
 from detrdistill.catalog import FamilyName, Scores, check_queries
-from detrdistill.checkpoints import CoverageFacts, check_coverage
-from detrdistill.class_names import match_classes
-from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
+from detrdistill.compatibility.checks import check_criterion, check_pair, check_start, refuse_class_map
+from detrdistill.compatibility.class_names import match_classes
 from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
+from detrdistill.files.black_boxes import BlackBox, Kind
+from detrdistill.files.checkpoints import CoverageFacts, check_coverage
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
 
 _NO_STUDENT = (
     'Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '

@@ -22,7 +22,7 @@ from api.jobs import repository, states
 from api.jobs.checks import check_job, check_parts, teacher_pointer
 from api.jobs.models import Job
 from api.jobs.states import JobState
-from detrdistill.config import RUN_CONFIG, DistillConfig, TrainConfig
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
 _DATASET, _TEACHER, _STUDENT = "/dataset_id", "/teacher_id", "/student_id"

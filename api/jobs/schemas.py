@@ -10,8 +10,8 @@ from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
 from api.jobs.models import Evaluation, Job
 from api.jobs.states import JobState
-from detrdistill.config import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
 from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
+from detrdistill.schema.run import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
 
 _ROW = ConfigDict(frozen=True, extra="ignore")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]

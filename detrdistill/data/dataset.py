@@ -17,11 +17,11 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image, KeyPoints
 
 from detrdistill.boxes import to_cxcywh
-from detrdistill.coco import CocoSet, Id, ImageRecord, load_image
 from detrdistill.data.detections import RecordedDetections, whole_picture
 from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
+from detrdistill.files.coco import CocoSet, Id, ImageRecord, load_image
+from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import Targets
-from detrdistill.preprocessing import Preprocessing
 
 _MOST_WORKERS = 8
 
@@ -100,7 +100,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
 
 
 def read_image(record: ImageRecord) -> Image:
-    """Decode an image to uint8 RGB `[3, H, W]`, see `detrdistill.coco.images`."""
+    """Decode an image to uint8 RGB `[3, H, W]`, see `detrdistill.files.coco.images`."""
     return F.to_image(load_image(record))
 
 

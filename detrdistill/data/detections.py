@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.tv_tensors import KeyPoints
 
-from detrdistill.black_boxes import Detection
 from detrdistill.boxes import to_cxcywh
-from detrdistill.coco import MIN_BOX_PX, ImageRecord
+from detrdistill.files.black_boxes import Detection
+from detrdistill.files.coco import MIN_BOX_PX, ImageRecord
 
 _HALF_PX = 0.5
 """Points of torchvision count from the centre of the first pixel, boxes from its edge."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, family_of, size_of
-from detrdistill.config import Architecture
 from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
 from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
@@ -22,7 +21,8 @@ from detrdistill.detectors.detr import Detr, TableTransformer, new_detr, new_tab
 from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.detectors.yolos import Yolos, new_yolos
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
+from detrdistill.schema.run import Architecture
 
 
 def build_detector(architecture: Architecture, classes: Sequence[str], image_size: int, seed: int) -> Detector:

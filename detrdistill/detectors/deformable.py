@@ -16,8 +16,8 @@ from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Decoding, Detector, Heads
 from detrdistill.detectors.groups import unflatten
 from detrdistill.detectors.initial import draw_by_xavier, start_box_head, start_class_head
+from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import Prediction, Queries, Targets
-from detrdistill.preprocessing import Preprocessing
 
 
 class DeformableDetr(Detector):

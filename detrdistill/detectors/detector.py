@@ -22,8 +22,8 @@ from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.batch_norms import statistics_kept
 from detrdistill.detectors.groups import attention_within_groups, unflatten
 from detrdistill.detectors.replay import recorded, replayed
+from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
-from detrdistill.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from detrdistill.catalog import CATALOG, family_of
-from detrdistill.checkpoints import CONFIG, read_config
 from detrdistill.errors import CheckpointError
+from detrdistill.files.checkpoints import CONFIG, read_config
 
 _NAMES_A_BACKBONE = ("detr", "table-transformer", "conditional_detr", "dab-detr", "deformable_detr")
 """Model types whose backbone is one of timm unless they say otherwise."""

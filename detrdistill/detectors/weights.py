@@ -18,13 +18,13 @@ from transformers import AutoModelForObjectDetection, PreTrainedConfig, PreTrain
 from transformers.utils import logging as library_logging
 
 from detrdistill.catalog import check_side
-from detrdistill.checkpoints import CONFIG, CoverageFacts, inspect_checkpoint, weight_files
-from detrdistill.class_names import spelling
+from detrdistill.compatibility.class_names import spelling
 from detrdistill.detectors.build import wrap
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.stored_config import stored_config
 from detrdistill.errors import CheckpointError
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.checkpoints import CONFIG, CoverageFacts, inspect_checkpoint, weight_files
+from detrdistill.files.preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 _DTYPES = {

@@ -11,15 +11,15 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from detrdistill.black_boxes import MODEL, BlackBox
 from detrdistill.catalog import Scores
 from detrdistill.data.dataset import Source
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.errors import CheckpointError
-from detrdistill.limits import refuse_pointer
+from detrdistill.files.black_boxes import MODEL, BlackBox
+from detrdistill.files.limits import refuse_pointer
+from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.methods.method import DetectorShape
 from detrdistill.outputs import DetectorOutput, Queries, best_detections, of_classes
-from detrdistill.preprocessing import Preprocessing
 
 _INPUT, _OUTPUTS = "pixel_values", ("logits", "pred_boxes")
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -28,7 +28,7 @@ _LEAST_SCORE = 1e-4
 
 
 class BlackBoxTeacher(ABC):
-    """Gives one layer of logits and boxes, and nothing else; `detrdistill.pairing` refuses methods that need more."""
+    """Gives one layer of logits and boxes alone; `detrdistill.compatibility` refuses methods that need more."""
 
     card: BlackBox
     source: Source
@@ -36,7 +36,7 @@ class BlackBoxTeacher(ABC):
 
     @property
     def identity(self) -> BlackBox:
-        """What pairing needs to know."""
+        """What `compatibility` needs to know."""
         return self.card
 
     @property
@@ -69,7 +69,7 @@ class BlackBoxTeacher(ABC):
 
 
 class OnnxTeacher(BlackBoxTeacher):
-    """A model run by onnxruntime; see `detrdistill.black_boxes` for its folder.
+    """A model run by onnxruntime; see `detrdistill.files.black_boxes` for its folder.
 
     Args:
         folder: holds `model.onnx`.
@@ -234,7 +234,7 @@ def _joined(name: str, parts: list[Any], images: int) -> Tensor:
 
 
 class RecordedTeacher(BlackBoxTeacher):
-    """Detections that were made before; see `detrdistill.black_boxes` for their file.
+    """Detections that were made before; see `detrdistill.files.black_boxes` for their file.
 
     Args:
         card: of the folder.

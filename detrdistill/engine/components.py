@@ -6,8 +6,6 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from detrdistill import method_configs as configs
-from detrdistill.config import Criterion
 from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.distillation_points import DistillationPoints
@@ -18,6 +16,8 @@ from detrdistill.methods.method import DetectorShape, Method
 from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.outputs import strides
+from detrdistill.schema import methods as configs
+from detrdistill.schema.run import Criterion
 
 _NOT_OF_THE_METHOD = {"kind", "variant", "schedule", "gradient_share"}
 """The variant's defaults are in the other fields by now, and how the weight changes is for the step to keep."""

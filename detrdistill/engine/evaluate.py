@@ -14,10 +14,10 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from detrdistill.boxes import to_xyxy
-from detrdistill.coco import CocoSet, Id, key_of
 from detrdistill.data.dataset import Batch, Input
 from detrdistill.engine.finite import Detections, NonFinite, non_finite_detections
 from detrdistill.events import CocoMetrics
+from detrdistill.files.coco import CocoSet, Id, key_of
 
 Detect = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 """Normalised pixels `[B, 3, H, W]`, or what else an input shows, to scores `[B, R]`, class indices `[B, R]` and boxes

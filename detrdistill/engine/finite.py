@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detrdistill.coco import Id
 from detrdistill.errors import Diverged
+from detrdistill.files.coco import Id
 from detrdistill.outputs import DetectorOutput
 
 Detections = Mapping[Id, tuple[Tensor, Tensor, Tensor]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detrdistill.weighting import GradientShare
+from detrdistill.schema.weighting import GradientShare
 
 _SMALLEST, _LARGEST = 0.1, 10.0
 """Bounds of what one update multiplies a weight by, as published."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, assert_never
 from detrdistill.engine.gradient_share import updated_weight
 from detrdistill.engine.teacher import AnyTeacher, Teacher
 from detrdistill.methods.method import Method
-from detrdistill.weighting import GradientShare, Schedule
+from detrdistill.schema.weighting import GradientShare, Schedule
 
 Value = TypeVar("Value")
 

@@ -11,8 +11,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from detrdistill.config import Training
 from detrdistill.detectors.detector import Detector
+from detrdistill.schema.run import Training
 
 
 def build_optimizer(detector: Detector, methods: nn.Module, training: Training) -> AdamW:

@@ -9,9 +9,12 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from detrdistill.black_boxes import Kind, inspect_black_box, kind_of
 from detrdistill.catalog import check_side
-from detrdistill.checkpoints import (
+from detrdistill.detectors.weights import measure
+from detrdistill.engine.black_box import OnnxTeacher
+from detrdistill.errors import CheckpointError, ConfigError
+from detrdistill.files.black_boxes import Kind, inspect_black_box, kind_of
+from detrdistill.files.checkpoints import (
     LEAST_COVERAGE,
     CheckpointFacts,
     CoverageFacts,
@@ -19,11 +22,8 @@ from detrdistill.checkpoints import (
     repeated_names,
     weight_files,
 )
-from detrdistill.config import DEFAULT_IMAGE_SIZE
-from detrdistill.detectors.weights import measure
-from detrdistill.engine.black_box import OnnxTeacher
-from detrdistill.errors import CheckpointError, ConfigError
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE
 
 _LARGEST_COORDINATE = 10.0
 """Boxes are fractions of the image; some families leave it, but not by so much."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from detrdistill.config import DistillConfig, TrainConfig
 from detrdistill.detectors.weights import Coverage
 from detrdistill.engine.guide import Guide
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.session import Session, Trained
 from detrdistill.engine.side_by_side import control_of, one_at_a_time
 from detrdistill.engine.train import Best, Report
 from detrdistill.events import ModelReport, RunFinished, RunResult, StageChanged
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import DistillConfig, TrainConfig
 
 
 def run(

@@ -14,12 +14,9 @@ from typing import Literal
 
 import torch
 
-from detrdistill.black_boxes import Kind, inspect_black_box, kind_of, read_detections
 from detrdistill.catalog import check_queries, check_side
-from detrdistill.checkpoints import check_coverage, inspect_checkpoint
-from detrdistill.class_names import ClassMatch, match_classes
-from detrdistill.coco import find_root, read_splits
-from detrdistill.config import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
+from detrdistill.compatibility.checks import check_criterion, check_pair, check_start, refuse_class_map
+from detrdistill.compatibility.class_names import ClassMatch, match_classes
 from detrdistill.data.dataset import (
     DetectionDataset,
     EpochSampler,
@@ -41,7 +38,6 @@ from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milli
 from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.optimizer import Learner, moving_average
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
@@ -52,8 +48,12 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import ConfigError, Stopped
 from detrdistill.events import Evaluated, ModelReport, Role, RunResult, WeightsLoaded
 from detrdistill.export import ModelCard, export_folder
-from detrdistill.pairing import check_criterion, check_pair, check_start, refuse_class_map
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.black_boxes import Kind, inspect_black_box, kind_of, read_detections
+from detrdistill.files.checkpoints import check_coverage, inspect_checkpoint
+from detrdistill.files.coco import find_root, read_splits
+from detrdistill.files.preprocessing import Preprocessing
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
 
 Trained = Literal["student", "control"]
 _log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from detrdistill.engine.black_box import BlackBoxTeacher
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import TeacherRejected
 from detrdistill.events import CocoMetrics
+from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.methods.method import DetectorShape
 from detrdistill.outputs import DetectorOutput, Queries, of_classes
-from detrdistill.preprocessing import Preprocessing
 
 
 class Teacher:
@@ -42,7 +42,7 @@ class Teacher:
 
     @property
     def identity(self) -> FamilyName:
-        """What pairing needs to know."""
+        """What `compatibility` needs to know."""
         return self.detector.family
 
     @property

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from detrdistill.config import Training
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.evaluate import Evaluation
@@ -21,6 +20,7 @@ from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, Evaluated, Event, Role, StepLogged
+from detrdistill.schema.run import Training
 
 Report = Callable[[Event], None]
 _LOGS_PER_RUN = 400

@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from detrdistill.coco import CocoSet
-from detrdistill.config import DistillConfig, TrainConfig
 from detrdistill.events import CocoMetrics
+from detrdistill.files.coco import CocoSet
+from detrdistill.schema.run import DistillConfig, TrainConfig
 
 LEAST_AP = 0.01
 """A detector below this has learned nothing."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from detrdistill.coco import Id, load_image
 from detrdistill.engine.evaluate import CocoEvaluator, milliseconds_per_image
 from detrdistill.engine.finite import check_finite, non_finite_tensors
 from detrdistill.events import CocoMetrics
+from detrdistill.files.coco import Id, load_image
 from detrdistill.outputs import non_finite_queries
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from detrdistill.boxes import iou_and_giou, to_xyxy
 from detrdistill.catalog import ClassificationLoss, Scores
-from detrdistill.config import DETECTION_TERMS
 from detrdistill.losses.box_bins import decoupled_distillation, fine_grained_localization
 from detrdistill.losses.classification import cross_entropy, focal, iou_aware, matchability_aware, varifocal
 from detrdistill.losses.normaliser import target_count
 from detrdistill.matching import Assignment, assign, box_cost, focal_cost, pad_targets, softmax_cost
 from detrdistill.outputs import BoxBins, DetectorOutput, Targets, class_probability
+from detrdistill.schema.run import DETECTION_TERMS
 
 TERMS = ("classification", "l1", "giou")
 BIN_TERMS = ("fgl", "ddf")

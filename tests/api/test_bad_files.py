@@ -11,10 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 from safetensors.numpy import save_file
 
-from detrdistill.checkpoints import inspect_checkpoint
-from detrdistill.coco import read_split
 from detrdistill.errors import CheckpointError, DatasetError
-from detrdistill.validation import names_fault
+from detrdistill.files.checkpoints import inspect_checkpoint
+from detrdistill.files.coco import read_split
+from detrdistill.schema.validation import names_fault
 from tests.support.problems import assert_problem
 
 pytestmark = [pytest.mark.bad_input, pytest.mark.usefixtures("nothing_is_stored")]

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from api import openapi
 from api.jobs.schemas import JobCreate
-from detrdistill.config import RUN_CONFIG
-from detrdistill.validation import Finding, findings, pointer_to, unusable
+from detrdistill.schema.run import RUN_CONFIG
+from detrdistill.schema.validation import Finding, findings, pointer_to, unusable
 from tests.support.problems import NOBODY, assert_problem
 from tests.support.uploads import zip_with
 

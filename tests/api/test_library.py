@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
+from detrdistill.schema.run import Architecture
 from tests.support.problems import assert_problem
 from tests.support.uploads import zip_of, zip_with
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
+from detrdistill.schema.run import Architecture
 from tests.api.test_library import members_of
 from tests.support.checkpoints import in_shards, renamed, upload, variant, weights_of, without
 from tests.support.problems import assert_problem

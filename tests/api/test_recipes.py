@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from detrdistill.recipes import RECIPES
+from detrdistill.schema.recipes import RECIPES
 from tests.support.problems import assert_problem
 
 pytestmark = pytest.mark.bad_input

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs.models import Job
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
 from tests.support.black_boxes import perfect_detections, small_onnx
 from tests.support.problems import NOBODY, assert_problem
 

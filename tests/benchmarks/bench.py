@@ -22,7 +22,6 @@ from typing import Any
 import httpx
 import torch
 
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
@@ -31,6 +30,7 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
 from examples.digits.make_dataset import make_dataset
 from tests.benchmarks.registration import decoding_rate
 from tests.benchmarks.training import DIGITS, EPOCHS

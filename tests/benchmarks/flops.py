@@ -11,7 +11,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detrdistill.catalog import FamilyName
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
@@ -20,6 +19,7 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
 
 CLASSES = 80
 

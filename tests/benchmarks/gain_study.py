@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from detrdistill.config import DistillConfig, Method, Teacher, TrainConfig
+from detrdistill.schema.run import DistillConfig, Method, Teacher, TrainConfig
 
 CONTROL = "control"
 """The arm that every pair has: the same training without a teacher."""

@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
-from detrdistill.config import RUN_CONFIG
 from detrdistill.detectors import build
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG
 from examples.digits.make_dataset import make_dataset
 
 CONFIG = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detrdistill.coco.images import look_at_images
+from detrdistill.files.coco.images import look_at_images
 
 
 def decoding_rate(count: int = 400) -> float:

@@ -14,12 +14,12 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.models.hgnet_v2.modeling_hgnet_v2 import HGNetV2Backbone
 
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector, wrap
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import load_detector
 from detrdistill.export import export_folder
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
+from detrdistill.schema.run import Architecture
 
 CLASSES = ("object",)
 """Replaced by those of the data set that a student is trained on."""

@@ -9,12 +9,12 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, MatchedLogits
 from detrdistill.detectors.build import build_detector
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.events import CocoMetrics, ModelReport, RunResult
 from detrdistill.export import export_folder
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig, MatchedLogits
 from tests.benchmarks.gain import main
 from tests.benchmarks.gain_report import RECORD, Record, Spread, markdown, spread_of, summarise
 from tests.benchmarks.gain_study import CONTROL, Study

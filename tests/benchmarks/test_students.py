@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.weights import load_detector
 from detrdistill.export import export_folder
+from detrdistill.schema.run import Architecture
 from tests.benchmarks.students import STUDENTS, build_student, trunk
 
 SIDE = 192

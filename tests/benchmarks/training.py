@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from detrdistill.config import RUN_CONFIG
 from detrdistill.engine.processes import never_spin
 from detrdistill.events import Event, StepLogged
+from detrdistill.schema.run import RUN_CONFIG
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
 EPOCHS = 2
@@ -24,8 +24,8 @@ EPOCHS = 2
 def measure(data: Path, *, apart: bool) -> dict[str, Any]:
     """Threads, seconds of both trainings by wall and by CPU of all processes, and milliseconds of a step."""
     from detrdistill.engine import threads
-    from detrdistill.engine.paths import Paths
     from detrdistill.engine.run import run
+    from detrdistill.schema.paths import Paths
 
     threads.LEAST_SECONDS_BESIDE = float("inf") if apart else 0.0
     config = json.loads((DIGITS / "distill.json").read_text())

@@ -2,8 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from detrdistill.catalog import check_queries, check_side, size_of
-from detrdistill.config import RUN_CONFIG
 from detrdistill.errors import ConfigError
+from detrdistill.schema.run import RUN_CONFIG
 
 
 def test_more_queries_than_cells_are_refused():

@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForObjectDetection
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.detectors.build import build_detector, make_trainable
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
 from tests.support.factories import SIDE, TINY
 from tests.support.rectangles import CLASSES, write_rectangles
 

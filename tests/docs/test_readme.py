@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detrdistill.config import RUN_CONFIG
+from detrdistill.schema.run import RUN_CONFIG
 from tests.support.client import Client
 from tests.support.servers import ROOT, RunningService
 
@@ -64,7 +64,7 @@ def test_every_make_command_in_the_documentation_exists():
 
 def test_the_example_configurations_are_valid():
     from detrdistill.__main__ import RunFile
-    from detrdistill.config import RUN_CONFIG
+    from detrdistill.schema.run import RUN_CONFIG
 
     RUN_CONFIG.validate_python(json.loads((ROOT / "examples/digits/distill.json").read_text()))
     RunFile.model_validate_json((ROOT / "examples/digits/teacher.json").read_bytes())

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
 from tests.core.engine.test_step import methods_of, step_of
 from tests.support.factories import targets_of
 

@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 
-from detrdistill import method_configs
+from detrdistill.schema import methods as method_configs
 from tests.golden.curves import CASES, FILE, STEPS, curve
 
 GOLDEN: dict[str, list[float]] = json.loads(FILE.read_text())

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from detrdistill.coco import SPLITS, read_splits
 from detrdistill.detectors.detector import Detector
 from detrdistill.export import export_folder
+from detrdistill.files.coco import SPLITS, read_splits
 
 
 class _LogitsAndBoxes(nn.Module):

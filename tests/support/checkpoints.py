@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from detrdistill.checkpoints import CONFIG, INDEX, WEIGHTS
 from detrdistill.detectors.detector import Detector
-from detrdistill.preprocessing import FILE_NAME as PREPROCESSOR
+from detrdistill.files.checkpoints import CONFIG, INDEX, WEIGHTS
+from detrdistill.files.preprocessing import FILE_NAME as PREPROCESSOR
 from tests.support.uploads import zip_of
 
 Weights = dict[str, Tensor]

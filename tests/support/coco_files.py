@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detrdistill.coco import CocoSet, read_splits
+from detrdistill.files.coco import CocoSet, read_splits
 
 Document = dict[str, Any]
 Change = Callable[[Document], Any]

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from detrdistill.catalog import Scores
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
+from detrdistill.schema.run import Architecture
 
 TINY = {
     "detr": "nano",

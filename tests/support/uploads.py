@@ -5,9 +5,9 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
+from detrdistill.schema.run import Architecture
 
 
 def zip_of(folder: Path) -> bytes:

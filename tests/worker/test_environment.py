@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from worker.process import _environment
+from worker.training_process import _environment
 
 
 def test_threads_of_a_training_never_spin_and_what_the_operator_says_is_passed_on(monkeypatch: pytest.MonkeyPatch):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForObjectDetection
 
-from detrdistill.coco import read_split
 from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.verify import evaluate_folder
+from detrdistill.files.coco import read_split
 from tests.support.black_boxes import perfect_detections, write_detections
 from tests.support.client import Client
 from tests.support.servers import RunningService
@@ -157,7 +157,7 @@ def training_process(job_id: str) -> int:
             command = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"worker.runner" in command and any(job_id.encode() in part for part in command):
+        if b"worker.training_main" in command and any(job_id.encode() in part for part in command):
             return int(folder.name)
     raise AssertionError("nothing trains this job")
 

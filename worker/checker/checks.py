@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from detrdistill.black_boxes import FILES as BLACK_BOX_FILES
-from detrdistill.checkpoints import WEIGHTS, weight_files
-from detrdistill.coco import CocoSet, DatasetOptions, find_root, read_splits
 from detrdistill.errors import DatasetError
-from detrdistill.validation import names_fault
+from detrdistill.files.black_boxes import FILES as BLACK_BOX_FILES
+from detrdistill.files.checkpoints import WEIGHTS, weight_files
+from detrdistill.files.coco import CocoSet, DatasetOptions, find_root, read_splits
+from detrdistill.schema.validation import names_fault
 from worker.checker.protocol import CheckRequest
 
 _CHUNK = 1024**2

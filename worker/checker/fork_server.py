@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from worker.checker.isolation import isolate
 from worker.checker.process import LOG_FILE, PROGRESS, Check, no_memory, run_check, says_no_memory
 from worker.checker.protocol import OUTCOME, Answer, CheckRequest, Command, Crashed, Outcome, Refused
-from worker.runner import die_with_parent
+from worker.training_main import die_with_parent
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.1

@@ -13,7 +13,7 @@ from typing import Any
 from detrdistill.errors import DetrDistillError
 from worker.checker.isolation import isolate
 from worker.checker.protocol import Bounds, CheckRequest, Passed, Refused
-from worker.runner import die_with_parent
+from worker.training_main import die_with_parent
 
 PROGRESS = b"."
 LOG_FILE = "log.txt"

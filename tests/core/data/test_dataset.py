@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detrdistill.coco import read_splits
 from detrdistill.data.dataset import DetectionDataset
 from detrdistill.data.transforms import DetectorInput, augmentation
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.coco import read_splits
+from detrdistill.files.preprocessing import Preprocessing
 
 SQUARE = DetectorInput(Preprocessing.square(64, normalised=False))
 """The size of the pictures themselves, so that resizing changes nothing."""

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from detrdistill.black_boxes import Detection, read_detections
-from detrdistill.coco import ImageRecord, read_splits
 from detrdistill.data.dataset import DetectionDataset
 from detrdistill.data.detections import RecordedDetections, whole_picture
 from detrdistill.data.transforms import DetectorInput, augmentation
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.black_boxes import Detection, read_detections
+from detrdistill.files.coco import ImageRecord, read_splits
+from detrdistill.files.preprocessing import Preprocessing
 from tests.support.black_boxes import perfect_detections, write_detections
 
 SQUARE = DetectorInput(Preprocessing.square(64, normalised=False))

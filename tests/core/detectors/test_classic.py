@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from torch import nn
 
 from detrdistill.catalog import check_queries
-from detrdistill.config import RUN_CONFIG
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import with_classes
 from detrdistill.errors import ConfigError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import DetectorOutput
+from detrdistill.schema.run import RUN_CONFIG
 from tests.support.factories import SIDE, targets_of, tiny_detector
 
 REFINING, TWO_STAGE = ("deformable-detr", "nano-refine"), ("deformable-detr", "nano-two-stage")

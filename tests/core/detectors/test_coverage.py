@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from detrdistill.checkpoints import CoverageFacts, check_coverage
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import load_detector, measure, with_classes
 from detrdistill.errors import CheckpointError, PartialCheckpoint
 from detrdistill.export import export_folder
+from detrdistill.files.checkpoints import CoverageFacts, check_coverage
 from tests.support.checkpoints import Weights, assert_same, renamed, variant, weights_of, without
 from tests.support.factories import tiny_detector
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from detrdistill.catalog import CATALOG
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
+from detrdistill.schema.run import Architecture
 from tests.support.factories import DETECTORS, SIDE, TINY, targets_of, tiny_detector
 
 TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])]
@@ -220,8 +220,8 @@ def test_a_folder_of_the_library_itself_loads_completely(detector: Detector, pix
 
 @pytest.mark.export
 def test_a_folder_is_described_without_loading_it(detector: Detector, tmp_path):
-    from detrdistill.checkpoints import inspect_checkpoint
     from detrdistill.export import export_folder
+    from detrdistill.files.checkpoints import inspect_checkpoint
 
     export_folder(detector, tmp_path, (1, 2, 3))
     card = inspect_checkpoint(tmp_path)
@@ -257,8 +257,8 @@ def test_the_image_processor_gives_the_pixels_that_training_sees(detector: Detec
 
 @pytest.mark.export
 def test_a_folder_is_described_from_its_headers(detector: Detector, tmp_path):
-    from detrdistill.checkpoints import inspect_checkpoint
     from detrdistill.export import export_folder
+    from detrdistill.files.checkpoints import inspect_checkpoint
 
     export_folder(detector, tmp_path, (1, 2, 3))
     card = inspect_checkpoint(tmp_path)

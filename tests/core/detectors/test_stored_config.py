@@ -16,7 +16,7 @@ from detrdistill.detectors.stored_config import stored_config
 from detrdistill.detectors.weights import load_detector, measure, with_classes
 from detrdistill.errors import CheckpointError
 from detrdistill.export import export_folder
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.preprocessing import Preprocessing
 
 SMALL: dict[str, Any] = {
     "d_model": 32,

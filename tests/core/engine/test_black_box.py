@@ -7,18 +7,18 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from detrdistill.black_boxes import BlackBox, inspect_black_box
-from detrdistill.config import RUN_CONFIG, Architecture
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.black_box import OnnxTeacher, RecordedTeacher, recorded_output
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.engine.teacher import Teacher
 from detrdistill.errors import CheckpointError, ConfigError, TeacherRejected
 from detrdistill.events import Event, RunResult, StepLogged
+from detrdistill.files.black_boxes import BlackBox, inspect_black_box
 from detrdistill.methods.matched_logits import MatchedLogits
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG, Architecture
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 

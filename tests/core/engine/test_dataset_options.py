@@ -10,7 +10,7 @@ import pytest
 
 from detrdistill.__main__ import main
 from detrdistill.events import RunStopped
-from worker import runner
+from worker import training_main
 from worker.protocol import RunSpec
 
 CONFIG = {
@@ -70,7 +70,7 @@ def test_options_of_a_worker(one_file: Path, tmp_path: Path, opened: list[Any]):
             }
         )
         reports = SimpleNamespace(report=lambda _: None, alive=lambda: None)
-        ended = runner._run(RunSpec.model_validate_json(spec.model_dump_json()), reports, lambda: False)
+        ended = training_main._run(RunSpec.model_validate_json(spec.model_dump_json()), reports, lambda: False)
         assert isinstance(ended, RunStopped), ended
     first, other = opened
     assert [len(found.images) for found in (first.train_set, first.val_set)] == [9, 3]
@@ -84,7 +84,7 @@ def test_options_of_a_worker(one_file: Path, tmp_path: Path, opened: list[Any]):
 def test_options_without_a_meaning_are_refused(options: dict[str, Any]):
     from pydantic import ValidationError
 
-    from detrdistill.coco import DatasetOptions
+    from detrdistill.files.coco import DatasetOptions
 
     with pytest.raises(ValidationError):
         DatasetOptions.model_validate(options)

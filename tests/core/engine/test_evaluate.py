@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from detrdistill.boxes import to_xyxy
-from detrdistill.coco import CocoSet, read_split
 from detrdistill.engine.evaluate import CocoEvaluator
+from detrdistill.files.coco import CocoSet, read_split
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from detrdistill.coco import CocoSet, read_split
-from detrdistill.config import Architecture
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine import session
@@ -18,7 +16,6 @@ from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.finite import NonFinite, non_finite_tensors
 from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.optimizer import Learner, moving_average
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.engine.session import Session
 from detrdistill.engine.step import LossStep
@@ -28,7 +25,10 @@ from detrdistill.engine.verify import evaluate_folder
 from detrdistill.errors import Diverged
 from detrdistill.events import Evaluated, StepLogged
 from detrdistill.export import export_folder
+from detrdistill.files.coco import CocoSet, read_split
 from detrdistill.outputs import best_detections
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import Architecture
 from tests.core.engine.test_evaluate import truth_of
 from tests.core.engine.test_run import METHODS, STUDENT, TRAINING, Recorder, config_of, train_config
 from tests.core.engine.test_step import BATCH, methods_config, step_of

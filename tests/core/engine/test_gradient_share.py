@@ -7,11 +7,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from detrdistill.config import Method
 from detrdistill.engine.gradient_share import Part, backward, updated_weight
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.step import LossStep
-from detrdistill.weighting import GradientShare, Schedule
+from detrdistill.schema.run import Method
+from detrdistill.schema.weighting import GradientShare, Schedule
 from tests.core.engine.test_step import BATCH, methods_config, step_of
 from tests.support.factories import tiny_detector
 

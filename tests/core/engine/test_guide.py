@@ -5,9 +5,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from detrdistill.config import Method
 from detrdistill.engine.guide import Moment, schedule_factor
-from detrdistill.weighting import Schedule
+from detrdistill.schema.run import Method
+from detrdistill.schema.weighting import Schedule
 
 
 @pytest.mark.parametrize(

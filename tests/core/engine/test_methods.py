@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from detrdistill.catalog import CATALOG
-from detrdistill.config import RUN_CONFIG, DistillConfig
 from detrdistill.errors import Diverged
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from tests.core.engine.test_step import BATCH, methods_of, step_of
 from tests.support.factories import TINY, targets_of, tiny_detector
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from detrdistill.coco import read_splits
 from detrdistill.data.dataset import DetectionDataset, evaluation_batches, read_image
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.weights import load_detector
 from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.verify import evaluate_folder
+from detrdistill.files.coco import read_splits
 from examples.digits import make_dataset as digits
 from examples.evaluate import evaluate
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from detrdistill.checkpoints import CheckpointFacts, check_coverage
 from detrdistill.detectors.weights import load_detector
 from detrdistill.engine.registration import check_checkpoint
 from detrdistill.engine.teacher import check_teacher
 from detrdistill.errors import CheckpointError, TeacherRejected
 from detrdistill.events import CocoMetrics, CocoSummary
 from detrdistill.export import export_folder
-from detrdistill.preprocessing import Preprocessing
+from detrdistill.files.checkpoints import CheckpointFacts, check_coverage
+from detrdistill.files.preprocessing import Preprocessing
 from tests.support.checkpoints import Weights, in_shards, renamed, variant, weights_of, without
 from tests.support.factories import tiny_detector
 

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForObjectDetection
 
-from detrdistill.checkpoints import inspect_checkpoint
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
 from detrdistill.detectors.build import build_detector
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.errors import ConfigError, Diverged, Stopped, TeacherRejected
 from detrdistill.events import CheckpointSaved, Evaluated, Event, RunFinished, StepLogged
 from detrdistill.export import export_folder
+from detrdistill.files.checkpoints import inspect_checkpoint
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
 
 STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
 DATA = {"image_size": 64, "horizontal_flip": True, "photometric": True, "crop": True}

@@ -8,15 +8,15 @@ import torch
 from pydantic import ValidationError
 
 from detrdistill.__main__ import main
-from detrdistill.config import RUN_CONFIG, Architecture, DistillConfig
 from detrdistill.detectors.build import build_detector
 from detrdistill.engine.guide import Guide
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.engine.step import LossStep
 from detrdistill.errors import ConfigError, TeacherRejected
 from detrdistill.events import Evaluated
 from detrdistill.export import export_folder
+from detrdistill.schema.paths import Paths
+from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
 from tests.core.engine.test_run import (
     DATA,
     STUDENT,

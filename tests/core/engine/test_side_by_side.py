@@ -17,13 +17,13 @@ import pytest
 
 from detrdistill.engine import threads
 from detrdistill.engine.control_process import _causes, _portable
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.run import run
 from detrdistill.engine.side_by_side import Ended, _Signs
 from detrdistill.engine.state import save_state
 from detrdistill.engine.train import Progress
 from detrdistill.errors import ConfigError, Stopped, TrainingProcessLost
 from detrdistill.events import CheckpointSaved, Event, Role, RunFinished, StepLogged
+from detrdistill.schema.paths import Paths
 from tests.core.engine.test_run import TRAINING, Recorder, assert_equal_weights, config_of, teacher, weights_of
 
 __all__ = ["teacher"]

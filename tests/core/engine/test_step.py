@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from detrdistill.config import RUN_CONFIG, DistillConfig
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import make_trainable
@@ -14,7 +13,8 @@ from detrdistill.engine.optimizer import Learner, moving_average
 from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
-from detrdistill.weighting import Schedule
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
+from detrdistill.schema.weighting import Schedule
 from tests.support.factories import DETECTORS, SIDE, targets_of, tiny_detector
 
 BATCH = Batch(

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from detrdistill.engine import processes, threads
-from detrdistill.engine.paths import Paths
 from detrdistill.engine.processes import configured_threads, never_spin
 from detrdistill.engine.run import run
 from detrdistill.engine.threads import StepCost, Threads, fewest_that_pay
+from detrdistill.schema.paths import Paths
 from tests.core.engine.test_run import STUDENT, Recorder, train_config
 
 

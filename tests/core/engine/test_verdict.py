@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from detrdistill.__main__ import main
-from detrdistill.coco import read_split
-from detrdistill.config import TrainConfig, Training
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.events import CocoMetrics, RunFinished, RunResult
+from detrdistill.files.coco import read_split
+from detrdistill.schema.run import TrainConfig, Training
 from examples.demo import console, summary
 from tests.core.engine.test_run import DATA, STUDENT, TRAINING
 

@@ -1,0 +1,1 @@
+"""What lies on disk: data sets, checkpoints, black boxes and image processors. Torch-free."""

@@ -1,0 +1,1 @@
+"""What a run is: its configuration, methods, recipes and paths. Torch-free."""

@@ -1,0 +1,256 @@
+"""The schema of the distillation methods: one class each, a member of `Method`. Torch-free.
+
+Defaults that depend on another field (a method's `variant`) are filled in during validation, so a validated
+configuration is always explicit.
+"""
+
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from detrdistill.errors import FieldError
+from detrdistill.schema.weighting import GradientShare, Schedule
+
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+"""How every part of a run's schema is validated."""
+MAX_COUNT = 2**31 - 1
+"""Largest whole number where nothing else bounds it."""
+
+Variant = Literal["official", "paper", "recommended"]
+"""`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released
+code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs."""
+
+
+def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]]) -> Any:
+    """Fill the defaults that belong to the value of a field; those of its default are the field defaults."""
+    if not isinstance(values, dict):
+        return values
+    given = cast("dict[str, Any]", values)
+    return defaults.get(str(given.get(field)), {}) | given
+
+
+class MatchedLogits(BaseModel):
+    """Hungarian-matching logits distillation (DETRDistill, Eqs. 3 to 5)."""
+
+    model_config = STRICT
+
+    kind: Literal["matched_logits"] = "matched_logits"
+    variant: Variant = "recommended"
+    weight: float = Field(default=0.3, gt=0)
+    """Coefficient of the whole component (lambda 1). Official and paper: 1."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
+    l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes, in the matching cost and in the loss."""
+    giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU, in the matching cost and in the loss."""
+    split: bool = False
+    """Match and distil the teacher's positives (those the ground truth is assigned to) and negatives apart, negatives
+    by boxes only. Paper: true."""
+    positive_weight: float = Field(default=1.0, ge=0)
+    """Weight of the positives' part; needs `split`."""
+    negative_weight: float = Field(default=1.0, ge=0)
+    """Weight of the negatives' part; needs `split`. Without them, at a `weight` of 1, students with learned queries
+    (AdaMixer, Conditional DETR) gained more, and those that pick their queries less: docs/results.md."""
+    negative_pool: Literal["all", "remaining"] = "all"
+    """Student queries the negatives may match: all, or those the positives left; needs `split`."""
+    pair_weight: Literal["none", "teacher_confidence"] = "teacher_confidence"
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i). Official and paper: none."""
+    normaliser: Literal["pairs", "targets"] = "pairs"
+    """Divide the terms by the sum of the pairs' weights, or by the number of ground-truth boxes in the batch."""
+    selection: Literal["all", "near_targets"] = "all"
+    """Teacher queries to match: all, or those that the ground truth is assigned to and, of the others, those near it
+    (QSKD, arXiv 2409.06443)."""
+    selection_giou: float = Field(default=0.0, ge=-1, lt=1)
+    """Of `near_targets`: an unassigned query is near where its best GIoU with any ground truth is above this."""
+    top_queries: int | None = Field(default=None, ge=1, le=MAX_COUNT)
+    """Match only so many teacher queries, those with the highest class scores; null: no limit."""
+    score_floor: float = Field(default=0.0, ge=0, lt=1)
+    """Match only teacher queries whose highest class score reaches this."""
+    layers: Literal["all", "last"] = "all"
+    """Distil at every decoder layer, or only at the last."""
+    layer_reduction: Literal["sum", "mean"] = "sum"
+    """How several teacher layers that supervise one student layer are combined."""
+    clamp_teacher_boxes: bool = True
+    """Clip the teacher's boxes to the image. Paper: false."""
+    contrastive_weight: float = Field(default=0.0, ge=0)
+    """Weight of the InfoNCE term on matched query embeddings, which only the release has. Official: 0.2."""
+    contrastive_temperature: float = Field(default=0.07, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        official = {"weight": 1.0, "pair_weight": "none", "contrastive_weight": 0.2}
+        paper = {"weight": 1.0, "pair_weight": "none", "split": True, "clamp_teacher_boxes": False}
+        return _with_defaults(values, "variant", {"official": official, "paper": paper})
+
+
+class TargetFeatures(BaseModel):
+    """Target-aware feature distillation (DETRDistill, Eqs. 6 to 9)."""
+
+    model_config = STRICT
+
+    kind: Literal["target_features"] = "target_features"
+    variant: Variant = "recommended"
+    weight: float = Field(default=0.3, gt=0)
+    """Coefficient of the whole component (lambda 2). Official and paper: 1."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    source: Literal["neck", "memory"] = "memory"
+    """Features before the transformer encoder, or what the decoder attends to. Official: neck."""
+    mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
+    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
+    the method `feature_maps`."""
+    queries: int | None = Field(default=100, ge=1, le=MAX_COUNT)
+    """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
+    dedupe: bool = False
+    """Take each query at most once, by its best class; as released, once for each of its classes that scores high."""
+    gamma: float | None = Field(default=None, ge=0, le=1)
+    """Quality q = c^gamma IoU^(1-gamma); null: c IoU, as released. Paper: 0.5."""
+    quality_iou: Literal["max_any", "same_class", "matched"] = "max_any"
+    """IoU of a query in its quality: with any ground truth, as released; with any of its class; or with the one the
+    teacher's matching gives it, zero without one."""
+    floor: float = Field(default=0.01, gt=0)
+    """Smallest value of the cosine mask before it is divided by its maximum."""
+    layers: Literal["all", "last"] = "all"
+    """Teacher decoder layers whose queries build masks."""
+    mask_padding: bool = True
+    """Leave padding out of mask and mean. Official: false."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        official = {"weight": 1.0, "source": "neck", "mask_padding": False}
+        paper = {"weight": 1.0, "mask": "dot_product", "queries": None, "gamma": 0.5}
+        return _with_defaults(values, "variant", {"official": official, "paper": paper})
+
+
+class QueryPrior(BaseModel):
+    """Query-prior assignment distillation (DETRDistill, Eq. 10)."""
+
+    model_config = STRICT
+
+    kind: Literal["query_prior"] = "query_prior"
+    variant: Variant = "recommended"
+    """Here `recommended` is the form of the paper."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component (lambda 3)."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    assignment: Literal["student", "teacher_layer", "teacher_last"] = "teacher_layer"
+    """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
+    predictions; Eq. 10 takes the teacher's own assignment of the same layer. Official: student."""
+    group: Literal["concat", "second_decoder_pass", "second_pass"] = "concat"
+    """How the teacher's queries run through the student: beside its own in one decoder pass, in a second
+    decoder pass, or in a second pass of the same feature maps through encoder and decoder. Equal without dropout.
+    Official: second_pass."""
+    reference: Literal["student", "teacher"] = "teacher"
+    """Initial reference points: the student's own layer on the projected queries where its family has one,
+    else the teacher's. Official: student."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        official = {"assignment": "student", "group": "second_pass", "reference": "student"}
+        return _with_defaults(values, "variant", {"official": official})
+
+
+class DistillationPoints(BaseModel):
+    """Imitation of the teacher's answers to shared queries, without any matching (KD-DETR, arXiv 2211.08071)."""
+
+    model_config = STRICT
+
+    kind: Literal["distillation_points"] = "distillation_points"
+    variant: Literal["paper", "recommended"] = "recommended"
+    """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    general: int = Field(default=0, ge=0, le=1000)
+    """Queries drawn at random in every step; 0: none. Paper: 300."""
+    specific: bool = True
+    """Also the teacher's own queries."""
+    class_weight: float = Field(default=1.0, ge=0)
+    """Weight of the divergence of class scores."""
+    l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes."""
+    giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU."""
+    class_form: Literal["softmax_kl", "binary"] = "binary"
+    """Between sigmoid scores: divergence of softmaxes over the class logits, or soft binary cross-entropy of each
+    class. Softmax scores decide it themselves. Paper: softmax_kl."""
+    temperature: float = Field(default=10.0, gt=0)
+    """Divides the logits of `softmax_kl`, whose value is multiplied by its square."""
+    layers: Literal["teacher_last", "paired"] = "paired"
+    """Teacher layer that each student layer imitates: always the last, as released, or its own. Paper: teacher_last."""
+    group: Literal["concat", "second_decoder_pass"] = "concat"
+    """How the points run through the student: beside its own queries in one decoder pass, or in a second one, as
+    released. Equal without dropout."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variant(cls, values: Any) -> Any:
+        paper = {"general": 300, "class_form": "softmax_kl", "layers": "teacher_last"}
+        return _with_defaults(values, "variant", {"paper": paper})
+
+    @model_validator(mode="after")
+    def _has_points(self) -> "DistillationPoints":
+        if self.general == 0 and not self.specific:
+            raise FieldError("there are no points: set general above 0, or specific to true", pointer="/general")
+        return self
+
+
+class FeatureMaps(BaseModel):
+    """Imitation of whole feature maps: FitNet (arXiv 1412.6550) or MGD (arXiv 2205.01529), to compare with."""
+
+    model_config = STRICT
+
+    kind: Literal["feature_maps"] = "feature_maps"
+    form: Literal["fitnet", "mgd"] = "fitnet"
+    """`fitnet`: mean squared error. `mgd`: squared error, summed, of what a small network makes of the student's map
+    with most of its cells hidden."""
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    source: Literal["neck", "memory"] = "neck"
+    """Features before the transformer encoder, or what the decoder attends to."""
+    mask_ratio: float = Field(default=0.65, ge=0, lt=1)
+    """Of `mgd`: share of the cells that are hidden."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _form(cls, values: Any) -> Any:
+        return _with_defaults(values, "form", {"mgd": {"weight": 2e-5}})
+
+
+class ForegroundMemory(BaseModel):
+    """Imitation of what the decoder attends to, inside and outside of the ground truth apart (CLoCKDistill, arXiv
+    2502.10683). Its weights are those a reimplementation names."""
+
+    model_config = STRICT
+
+    kind: Literal["foreground_memory"] = "foreground_memory"
+    weight: float = Field(default=1.0, gt=0)
+    """Coefficient of the whole component."""
+    schedule: Schedule = Schedule()
+    gradient_share: GradientShare | None = None
+    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    foreground_weight: float = Field(default=5e-5, ge=0)
+    """alpha: weight of the cells inside ground truth, where each object counts the same."""
+    background_weight: float = Field(default=1e-7, ge=0)
+    """beta: weight of the mean over all other cells."""
+
+
+Method = Annotated[
+    MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints | FeatureMaps | ForegroundMemory,
+    Field(discriminator="kind"),
+]
