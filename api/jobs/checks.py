@@ -12,7 +12,7 @@ from detrdistill.compatibility.class_names import match_classes
 from detrdistill.errors import CheckpointError, ConfigError
 from detrdistill.files.black_boxes import BlackBox, Kind
 from detrdistill.files.checkpoints import CoverageFacts, check_coverage
-from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, Guide, TrainConfig
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, GuideConfig, TrainConfig
 
 _NO_STUDENT = (
     'Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
@@ -123,7 +123,7 @@ def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, 
             _check_teacher(guide, teachers[name], dataset, teacher_pointer(name), DistillConfig.pointer(name))
 
 
-def _check_source(guide: Guide, pointer: str, *, has_checkpoint: bool) -> None:
+def _check_source(guide: GuideConfig, pointer: str, *, has_checkpoint: bool) -> None:
     if guide.teacher.source == "ema" and has_checkpoint:
         raise ApiError(
             "The moving average of the student teaches; there is no place for a checkpoint.",
@@ -134,7 +134,7 @@ def _check_source(guide: Guide, pointer: str, *, has_checkpoint: bool) -> None:
         raise ApiError("A distill job needs a teacher.", pointer=pointer, hint="Upload one with POST /checkpoints.")
 
 
-def _check_teacher(guide: Guide, teacher: Checkpoint, dataset: Dataset, pointer: str, declared: str) -> None:
+def _check_teacher(guide: GuideConfig, teacher: Checkpoint, dataset: Dataset, pointer: str, declared: str) -> None:
     """A checkpoint, named at `pointer`, knows the classes; its teacher is declared at `declared`."""
     try:
         if teacher.kind == "detections":  # they have the ids of a data set, which the training process checks

@@ -11,16 +11,16 @@ from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.errors import BackboneUntrained, ConfigError
 from detrdistill.files.black_boxes import BlackBox
 from detrdistill.schema.methods import (
-    DistillationPoints,
-    FeatureMaps,
-    ForegroundMemory,
-    MatchedLogits,
-    Method,
-    QueryPrior,
-    TargetFeatures,
+    DistillationPointsConfig,
+    FeatureMapsConfig,
+    ForegroundMemoryConfig,
+    MatchedLogitsConfig,
+    MethodConfig,
+    QueryPriorConfig,
+    TargetFeaturesConfig,
 )
 from detrdistill.schema.recipes import RECIPES
-from detrdistill.schema.run import Criterion, DistillConfig, Teacher, TrainConfig
+from detrdistill.schema.run import CriterionConfig, DistillConfig, TeacherConfig, TrainConfig
 
 
 def check_start(config: TrainConfig | DistillConfig) -> None:
@@ -79,22 +79,22 @@ def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: F
     families = CATALOG[teacher], CATALOG[student]
     for method, pointer in methods:
         match method:
-            case MatchedLogits() | DistillationPoints():
+            case MatchedLogitsConfig() | DistillationPointsConfig():
                 _check_scores(method.class_weight, *families, f"{pointer}/class_weight")
-            case TargetFeatures():
+            case TargetFeaturesConfig():
                 _check_masks(method, families[0], f"{pointer}/source")
                 _check_strides(method.source, *families, f"{pointer}/source")
-            case FeatureMaps():
+            case FeatureMapsConfig():
                 _check_strides(method.source, *families, f"{pointer}/source")
-            case ForegroundMemory():
+            case ForegroundMemoryConfig():
                 _check_strides("memory", *families, pointer)
-            case QueryPrior():
+            case QueryPriorConfig():
                 pass
             case _:
                 assert_never(method)
 
 
-def check_criterion(criterion: Criterion, student: FamilyName) -> None:
+def check_criterion(criterion: CriterionConfig, student: FamilyName) -> None:
     """Refuse terms of the detection loss that are not defined for the student.
 
     Raises:
@@ -118,7 +118,7 @@ def check_criterion(criterion: Criterion, student: FamilyName) -> None:
         )
 
 
-def refuse_class_map(teacher: Teacher, pointer: str) -> None:
+def refuse_class_map(teacher: TeacherConfig, pointer: str) -> None:
     """Recorded detections name the data set's own category ids, so that there are no names to map.
 
     Args:
@@ -136,9 +136,9 @@ def refuse_class_map(teacher: Teacher, pointer: str) -> None:
         )
 
 
-def _check_black_box(method: Method, teacher: BlackBox, student: Family, pointer: str) -> None:
+def _check_black_box(method: MethodConfig, teacher: BlackBox, student: Family, pointer: str) -> None:
     """Of a black box only boxes and scores are known."""
-    if not isinstance(method, MatchedLogits):
+    if not isinstance(method, MatchedLogitsConfig):
         raise ConfigError(
             f"Of a {teacher.title} teacher only boxes and scores are known; {method.kind} needs features or queries.",
             hint="Use matched_logits alone with this teacher, or give its weights as a checkpoint.",
@@ -163,7 +163,7 @@ def _check_scores(class_weight: float, teacher: Family | BlackBox, student: Fami
         )
 
 
-def _check_masks(method: TargetFeatures, teacher: Family, pointer: str) -> None:
+def _check_masks(method: TargetFeaturesConfig, teacher: Family, pointer: str) -> None:
     if method.source == "neck" and not teacher.neck_is_query_wide:
         raise ConfigError(
             f"The neck features of a {teacher.title} teacher are not as wide as its queries, so that no mask can be "

@@ -22,10 +22,10 @@ from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_de
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.detectors.yolos import Yolos, new_yolos
 from detrdistill.files.preprocessing import Preprocessing
-from detrdistill.schema.run import Architecture
+from detrdistill.schema.run import ArchitectureConfig
 
 
-def build_detector(architecture: Architecture, classes: Sequence[str], image_size: int, seed: int) -> Detector:
+def build_detector(architecture: ArchitectureConfig, classes: Sequence[str], image_size: int, seed: int) -> Detector:
     """A new detector with random weights that depend on the seed alone.
 
     Args:

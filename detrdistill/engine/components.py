@@ -17,13 +17,13 @@ from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.outputs import strides
 from detrdistill.schema import methods as configs
-from detrdistill.schema.run import Criterion
+from detrdistill.schema.run import CriterionConfig
 
 _NOT_OF_THE_METHOD = {"kind", "variant", "schedule", "gradient_share"}
 """The variant's defaults are in the other fields by now, and how the weight changes is for the step to keep."""
 
 
-def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
+def build_criterion(criterion: CriterionConfig, detector: Detector) -> SetCriterion:
     """The detection loss; what is not configured is the family's own."""
     fgl_weight, ddf_weight = detector.info.bin_weights or (0.0, 0.0)
     return SetCriterion(
@@ -40,7 +40,7 @@ def build_criterion(criterion: Criterion, detector: Detector) -> SetCriterion:
 
 
 def build_methods(
-    wanted: Sequence[configs.Method],
+    wanted: Sequence[configs.MethodConfig],
     teacher: DetectorShape,
     student: DetectorShape,
     criterion: SetCriterion,
@@ -53,24 +53,24 @@ def build_methods(
 
 
 def _build_method(
-    config: configs.Method,
+    config: configs.MethodConfig,
     teacher: DetectorShape,
     student: DetectorShape,
     criterion: SetCriterion,
 ) -> Method:
     knobs = config.model_dump(exclude=_NOT_OF_THE_METHOD)
     match config:
-        case configs.MatchedLogits():
+        case configs.MatchedLogitsConfig():
             return MatchedLogits(teacher, student, **knobs)
-        case configs.TargetFeatures():
+        case configs.TargetFeaturesConfig():
             return TargetFeatures(teacher, student, **knobs)
-        case configs.QueryPrior():
+        case configs.QueryPriorConfig():
             return QueryPrior(teacher, student, criterion, **knobs)
-        case configs.DistillationPoints():
+        case configs.DistillationPointsConfig():
             return DistillationPoints(teacher, student, **knobs)
-        case configs.FeatureMaps():
+        case configs.FeatureMapsConfig():
             return FeatureMaps(teacher, student, **knobs)
-        case configs.ForegroundMemory():
+        case configs.ForegroundMemoryConfig():
             return ForegroundMemory(teacher, student, **knobs)
         case _:
             assert_never(config)

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from detrdistill.schema.weighting import GradientShare
+from detrdistill.schema.weighting import GradientShareConfig
 
 _SMALLEST, _LARGEST = 0.1, 10.0
 """Bounds of what one update multiplies a weight by, as published."""
 
 
-def updated_weight(weight: float, share: float, wanted: GradientShare) -> float:
+def updated_weight(weight: float, share: float, wanted: GradientShareConfig) -> float:
     """The weight after a measurement: multiplied by the odds of the target over those of the share.
 
     That is exact where the other gradients stay as they are. A share of zero says that the batch had nothing for the

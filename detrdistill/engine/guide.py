@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, assert_never
 from detrdistill.engine.gradient_share import updated_weight
 from detrdistill.engine.teacher import AnyTeacher, Teacher
 from detrdistill.methods.method import Method
-from detrdistill.schema.weighting import GradientShare, Schedule
+from detrdistill.schema.weighting import GradientShareConfig, ScheduleConfig
 
 Value = TypeVar("Value")
 
@@ -63,11 +63,13 @@ class Lesson:
         adapted: what multiplies the configured weights beside the schedule; the gradient share moves it.
     """
 
-    def __init__(self, method: Method, schedule: Schedule | None = None, gradient_share: GradientShare | None = None):
+    def __init__(
+        self, method: Method, schedule: ScheduleConfig | None = None, gradient_share: GradientShareConfig | None = None
+    ):
         self.method = method
         self.adapted = 1.0
         self._gradient_share = gradient_share
-        self._schedule = partial(schedule_factor, **(schedule or Schedule()).model_dump())
+        self._schedule = partial(schedule_factor, **(schedule or ScheduleConfig()).model_dump())
 
     def factor(self, moment: Moment) -> float:
         """What multiplies the method's weights in a step; zero: it is not at work."""

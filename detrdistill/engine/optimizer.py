@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from detrdistill.detectors.detector import Detector
-from detrdistill.schema.run import Training
+from detrdistill.schema.run import TrainingConfig
 
 
-def build_optimizer(detector: Detector, methods: nn.Module, training: Training) -> AdamW:
+def build_optimizer(detector: Detector, methods: nn.Module, training: TrainingConfig) -> AdamW:
     """AdamW over the detector and the methods' projections.
 
     The backbone learns at `backbone_lr_factor`, the family's slow layers at a tenth; vectors (biases, normalisation
@@ -39,7 +39,7 @@ def build_optimizer(detector: Detector, methods: nn.Module, training: Training) 
     return AdamW([{"params": group, "lr": lr, "weight_decay": decay} for (lr, decay), group in groups.items()])
 
 
-def build_schedule(optimizer: AdamW, training: Training, total_steps: int) -> LambdaLR:
+def build_schedule(optimizer: AdamW, training: TrainingConfig, total_steps: int) -> LambdaLR:
     """Linear warm-up, then the configured shape, per optimiser step."""
     warmup = min(training.warmup_steps, total_steps // 10)
 

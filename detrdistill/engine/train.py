@@ -20,7 +20,7 @@ from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, Evaluated, Event, Role, StepLogged
-from detrdistill.schema.run import Training
+from detrdistill.schema.run import TrainingConfig
 
 Report = Callable[[Event], None]
 _LOGS_PER_RUN = 400
@@ -95,7 +95,7 @@ class Trainer:
     learner: Learner
     loss: LossStep
     dataset: DetectionDataset
-    training: Training
+    training: TrainingConfig
     every_epochs: int
     workers: int
     evaluate: Callable[[Detector], Evaluation]

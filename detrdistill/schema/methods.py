@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from detrdistill.errors import FieldError
-from detrdistill.schema.weighting import GradientShare, Schedule
+from detrdistill.schema.weighting import GradientShareConfig, ScheduleConfig
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """How every part of a run's schema is validated."""
@@ -29,7 +29,7 @@ def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]])
     return defaults.get(str(given.get(field)), {}) | given
 
 
-class MatchedLogits(BaseModel):
+class MatchedLogitsConfig(BaseModel):
     """Hungarian-matching logits distillation (DETRDistill, Eqs. 3 to 5)."""
 
     model_config = STRICT
@@ -38,8 +38,8 @@ class MatchedLogits(BaseModel):
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
     """Coefficient of the whole component (lambda 1). Official and paper: 1."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
@@ -88,7 +88,7 @@ class MatchedLogits(BaseModel):
         return _with_defaults(values, "variant", {"official": official, "paper": paper})
 
 
-class TargetFeatures(BaseModel):
+class TargetFeaturesConfig(BaseModel):
     """Target-aware feature distillation (DETRDistill, Eqs. 6 to 9)."""
 
     model_config = STRICT
@@ -97,8 +97,8 @@ class TargetFeatures(BaseModel):
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
     """Coefficient of the whole component (lambda 2). Official and paper: 1."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     source: Literal["neck", "memory"] = "memory"
     """Features before the transformer encoder, or what the decoder attends to. Official: neck."""
@@ -129,7 +129,7 @@ class TargetFeatures(BaseModel):
         return _with_defaults(values, "variant", {"official": official, "paper": paper})
 
 
-class QueryPrior(BaseModel):
+class QueryPriorConfig(BaseModel):
     """Query-prior assignment distillation (DETRDistill, Eq. 10)."""
 
     model_config = STRICT
@@ -139,8 +139,8 @@ class QueryPrior(BaseModel):
     """Here `recommended` is the form of the paper."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "teacher_layer"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
@@ -160,7 +160,7 @@ class QueryPrior(BaseModel):
         return _with_defaults(values, "variant", {"official": official})
 
 
-class DistillationPoints(BaseModel):
+class DistillationPointsConfig(BaseModel):
     """Imitation of the teacher's answers to shared queries, without any matching (KD-DETR, arXiv 2211.08071)."""
 
     model_config = STRICT
@@ -170,8 +170,8 @@ class DistillationPoints(BaseModel):
     """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     general: int = Field(default=0, ge=0, le=1000)
     """Queries drawn at random in every step; 0: none. Paper: 300."""
@@ -201,13 +201,13 @@ class DistillationPoints(BaseModel):
         return _with_defaults(values, "variant", {"paper": paper})
 
     @model_validator(mode="after")
-    def _has_points(self) -> "DistillationPoints":
+    def _has_points(self) -> "DistillationPointsConfig":
         if self.general == 0 and not self.specific:
             raise FieldError("there are no points: set general above 0, or specific to true", pointer="/general")
         return self
 
 
-class FeatureMaps(BaseModel):
+class FeatureMapsConfig(BaseModel):
     """Imitation of whole feature maps: FitNet (arXiv 1412.6550) or MGD (arXiv 2205.01529), to compare with."""
 
     model_config = STRICT
@@ -218,8 +218,8 @@ class FeatureMaps(BaseModel):
     with most of its cells hidden."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to."""
@@ -232,7 +232,7 @@ class FeatureMaps(BaseModel):
         return _with_defaults(values, "form", {"mgd": {"weight": 2e-5}})
 
 
-class ForegroundMemory(BaseModel):
+class ForegroundMemoryConfig(BaseModel):
     """Imitation of what the decoder attends to, inside and outside of the ground truth apart (CLoCKDistill, arXiv
     2502.10683). Its weights are those a reimplementation names."""
 
@@ -241,8 +241,8 @@ class ForegroundMemory(BaseModel):
     kind: Literal["foreground_memory"] = "foreground_memory"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
-    schedule: Schedule = Schedule()
-    gradient_share: GradientShare | None = None
+    schedule: ScheduleConfig = ScheduleConfig()
+    gradient_share: GradientShareConfig | None = None
     """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
     foreground_weight: float = Field(default=5e-5, ge=0)
     """alpha: weight of the cells inside ground truth, where each object counts the same."""
@@ -250,7 +250,12 @@ class ForegroundMemory(BaseModel):
     """beta: weight of the mean over all other cells."""
 
 
-Method = Annotated[
-    MatchedLogits | TargetFeatures | QueryPrior | DistillationPoints | FeatureMaps | ForegroundMemory,
+MethodConfig = Annotated[
+    MatchedLogitsConfig
+    | TargetFeaturesConfig
+    | QueryPriorConfig
+    | DistillationPointsConfig
+    | FeatureMapsConfig
+    | ForegroundMemoryConfig,
     Field(discriminator="kind"),
 ]

@@ -11,7 +11,14 @@ from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_val
 from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError, FieldError
 from detrdistill.files.limits import LONGEST_CLASS_NAME, MOST_CLASSES
-from detrdistill.schema.methods import MAX_COUNT, STRICT, MatchedLogits, Method, QueryPrior, TargetFeatures
+from detrdistill.schema.methods import (
+    MAX_COUNT,
+    STRICT,
+    MatchedLogitsConfig,
+    MethodConfig,
+    QueryPriorConfig,
+    TargetFeaturesConfig,
+)
 from detrdistill.schema.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
@@ -24,7 +31,7 @@ ClassName = Annotated[
 ]
 
 
-class Architecture(BaseModel):
+class ArchitectureConfig(BaseModel):
     """A new detector with random weights, chosen from the catalog."""
 
     model_config = STRICT
@@ -38,7 +45,7 @@ class Architecture(BaseModel):
     """Decoder layers; null: as the size has."""
 
     @model_validator(mode="after")
-    def _known(self) -> "Architecture":
+    def _known(self) -> "ArchitectureConfig":
         try:
             size_of(self.family, self.size)
         except ConfigError as error:
@@ -46,7 +53,7 @@ class Architecture(BaseModel):
         return self
 
 
-class Data(BaseModel):
+class DataConfig(BaseModel):
     """How images reach the detectors."""
 
     model_config = STRICT
@@ -64,7 +71,7 @@ class Data(BaseModel):
     """Loader processes; null: up to 8 with a GPU, none without."""
 
 
-class Training(BaseModel):
+class TrainingConfig(BaseModel):
     """Optimisation of the student, and identically of the control."""
 
     model_config = STRICT
@@ -101,7 +108,7 @@ DETECTION_TERMS = ("detection", "proposal", "denoising")
 """First parts of the names of the detection loss's terms."""
 
 
-class Criterion(BaseModel):
+class CriterionConfig(BaseModel):
     """Detection loss against the ground truth, at every decoder layer."""
 
     model_config = STRICT
@@ -122,7 +129,7 @@ class Criterion(BaseModel):
     giou_cost: float = Field(default=2.0, ge=0)
 
 
-class Evaluation(BaseModel):
+class EvaluationConfig(BaseModel):
     """COCO evaluation on the validation split."""
 
     model_config = STRICT
@@ -131,7 +138,7 @@ class Evaluation(BaseModel):
     batch_size: int = Field(default=16, ge=1, le=1024)
 
 
-class Teacher(BaseModel):
+class TeacherConfig(BaseModel):
     """Who teaches, and what a teacher must show before any training starts."""
 
     model_config = STRICT
@@ -148,34 +155,34 @@ class Teacher(BaseModel):
     differ in case, spaces, underscores and hyphens alone need no entry."""
 
     @model_validator(mode="after")
-    def _has_names(self) -> "Teacher":
+    def _has_names(self) -> "TeacherConfig":
         if self.class_map and self.source == "ema":
             raise ValueError("the moving average of the student has the classes of the data set; it takes no class_map")
         return self
 
 
-class Guide(BaseModel):
+class GuideConfig(BaseModel):
     """A teacher, and what is learnt from it."""
 
     model_config = STRICT
 
-    teacher: Teacher = Teacher()
-    methods: tuple[Method, ...] = Field(min_length=1, max_length=MAX_METHODS)
+    teacher: TeacherConfig = TeacherConfig()
+    methods: tuple[MethodConfig, ...] = Field(min_length=1, max_length=MAX_METHODS)
     """Distillation methods, each at most once."""
 
     @model_validator(mode="after")
-    def _each_once(self) -> "Guide":
+    def _each_once(self) -> "GuideConfig":
         _check_once(self.methods)
         return self
 
 
-def _check_once(methods: tuple[Method, ...]) -> None:
+def _check_once(methods: tuple[MethodConfig, ...]) -> None:
     kinds = [method.kind for method in methods]
     if len(set(kinds)) < len(kinds):
         raise FieldError("each method may be listed once", pointer="/methods")
 
 
-def _check_fit(student: Architecture | None, data: Data) -> None:
+def _check_fit(student: ArchitectureConfig | None, data: DataConfig) -> None:
     if student is None:
         return
     size, image_size = size_of(student.family, student.size), data.image_size or DEFAULT_IMAGE_SIZE
@@ -207,15 +214,15 @@ class TrainConfig(BaseModel):
     kind: Literal["train"]
     recipe: RecipeName | None = None
     """A named configuration that fills the fields which are not given; see `GET /catalog`. Its methods are left out."""
-    student: Architecture | None = None
+    student: ArchitectureConfig | None = None
     """The detector to train; null: architecture and weights of the given checkpoint."""
     allow_partial: bool = False
     """Take checkpoints that leave more than one tensor in a hundred of their detector at random values; else they are
     refused as teacher and as student."""
-    data: Data = Data()
-    training: Training = Training()
-    criterion: Criterion = Criterion()
-    evaluation: Evaluation = Evaluation()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    criterion: CriterionConfig = CriterionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -236,14 +243,16 @@ class DistillConfig(BaseModel):
     kind: Literal["distill"]
     recipe: RecipeName | None = None
     """A named configuration that fills the fields which are not given; see `GET /catalog`."""
-    student: Architecture | None = None
+    student: ArchitectureConfig | None = None
     """The student; null: architecture and weights of the given student checkpoint."""
-    teacher: Teacher = Teacher()
-    methods: tuple[Method, ...] = Field(
-        default=(MatchedLogits(), TargetFeatures(), QueryPrior()), min_length=1, max_length=MAX_METHODS
+    teacher: TeacherConfig = TeacherConfig()
+    methods: tuple[MethodConfig, ...] = Field(
+        default=(MatchedLogitsConfig(), TargetFeaturesConfig(), QueryPriorConfig()),
+        min_length=1,
+        max_length=MAX_METHODS,
     )
     """Distillation methods, each at most once; their terms are added to the detection loss."""
-    further_teachers: dict[TeacherName, Guide] = Field(default={}, max_length=MAX_FURTHER_TEACHERS)
+    further_teachers: dict[TeacherName, GuideConfig] = Field(default={}, max_length=MAX_FURTHER_TEACHERS)
     """Teachers beside `teacher` under names of your choice, each with methods of its own. All terms are added; those of
     a further teacher are called `<name>.<method>.<term>`. With schedules one can follow another."""
     control: bool = False
@@ -252,10 +261,10 @@ class DistillConfig(BaseModel):
     allow_partial: bool = False
     """Take checkpoints that leave more than one tensor in a hundred of their detector at random values; else they are
     refused as teacher and as student."""
-    data: Data = Data()
-    training: Training = Training()
-    criterion: Criterion = Criterion()
-    evaluation: Evaluation = Evaluation()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    criterion: CriterionConfig = CriterionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -279,9 +288,9 @@ class DistillConfig(BaseModel):
         return self
 
     @property
-    def guides(self) -> dict[str, Guide]:
+    def guides(self) -> dict[str, GuideConfig]:
         """Every teacher with its methods by name; that of `teacher` is empty."""
-        return {"": Guide(teacher=self.teacher, methods=self.methods)} | self.further_teachers
+        return {"": GuideConfig(teacher=self.teacher, methods=self.methods)} | self.further_teachers
 
     @staticmethod
     def pointer(name: str) -> str:

@@ -9,7 +9,7 @@ from detrdistill.errors import FieldError
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-class Schedule(BaseModel):
+class ScheduleConfig(BaseModel):
     """When a method is at work, and how much it counts. Times are fractions of the student's training, in [0, 1].
 
     Outside `start` and `end` the method is not computed at all; while none is at work, neither is the teacher.
@@ -25,7 +25,7 @@ class Schedule(BaseModel):
     """How the weight falls from the end of the rise to zero at `end`."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Schedule":
+    def _ordered(self) -> "ScheduleConfig":
         if self.start >= self.end:
             raise FieldError("start must come before end", pointer="/start")
         if self.warmup > self.end - self.start:
@@ -33,7 +33,7 @@ class Schedule(BaseModel):
         return self
 
 
-class GradientShare(BaseModel):
+class GradientShareConfig(BaseModel):
     """Let a method's weight follow its share of the student's gradient (RT-DETRv4, arXiv 2510.25257).
 
     A share is the norm of the gradient of the method's weighted terms over that norm plus the norm of the gradient of

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
-from detrdistill.schema.run import Architecture
+from detrdistill.schema.run import ArchitectureConfig
 from tests.api.test_library import members_of
 from tests.support.checkpoints import in_shards, renamed, upload, variant, weights_of, without
 from tests.support.problems import assert_problem
@@ -340,7 +340,7 @@ def test_a_small_file_stays_small(client: TestClient, teacher_folder: Path):
 
 
 def test_a_list_names_the_first_hundred_classes(client: TestClient, tmp_path: Path):
-    architecture = Architecture(family="rt-detr-v2", size="pico", queries=10)
+    architecture = ArchitectureConfig(family="rt-detr-v2", size="pico", queries=10)
     classes = tuple(f"class {index}" for index in range(1203))
     export_folder(build_detector(architecture, classes, 96, 0), tmp_path, tuple(range(1203)))
     found = added(client, tmp_path)

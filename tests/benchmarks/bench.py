@@ -30,7 +30,7 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
 from examples.digits.make_dataset import make_dataset
 from tests.benchmarks.registration import decoding_rate
 from tests.benchmarks.training import DIGITS, EPOCHS
@@ -195,7 +195,7 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def _build(size: str, side: int, seed: int, device: torch.device) -> Any:
-    architecture = Architecture(family="rt-detr-v2", size=size)
+    architecture = ArchitectureConfig(family="rt-detr-v2", size=size)
     return build_detector(architecture, [str(digit) for digit in range(10)], side, seed).to(device)
 
 

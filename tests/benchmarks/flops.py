@@ -19,7 +19,7 @@ from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
 
 CLASSES = 80
 
@@ -56,7 +56,9 @@ def main() -> None:
 
 
 def _build(family: FamilyName, size: str, side: int) -> Any:
-    return build_detector(Architecture(family=family, size=size), [str(label) for label in range(CLASSES)], side, 0)
+    return build_detector(
+        ArchitectureConfig(family=family, size=size), [str(label) for label in range(CLASSES)], side, 0
+    )
 
 
 def _config() -> DistillConfig:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from detrdistill.schema.run import DistillConfig, Method, Teacher, TrainConfig
+from detrdistill.schema.run import DistillConfig, MethodConfig, TeacherConfig, TrainConfig
 
 CONTROL = "control"
 """The arm that every pair has: the same training without a teacher."""
@@ -56,7 +56,7 @@ class PairSpec(BaseModel):
     """Checkpoint folder the student starts from; null: `control` names a new detector."""
     control: TrainConfig
     """The student's training, without the seed."""
-    gate: Teacher = Teacher()
+    gate: TeacherConfig = TeacherConfig()
 
     @model_validator(mode="after")
     def _seedless(self) -> "PairSpec":
@@ -96,7 +96,7 @@ class Study(BaseModel):
     datasets: dict[Name, Below] = Field(min_length=1)
     teachers: dict[Name, TeacherSpec] = Field(min_length=1)
     pairs: dict[Name, PairSpec] = Field(min_length=1)
-    arms: dict[Name, tuple[Method, ...]] = Field(min_length=1)
+    arms: dict[Name, tuple[MethodConfig, ...]] = Field(min_length=1)
     """Methods of each arm, as in `DistillConfig.methods`."""
     seeds: tuple[Seed, ...] = Field(min_length=1)
 

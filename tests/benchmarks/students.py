@@ -19,16 +19,16 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import load_detector
 from detrdistill.export import export_folder
 from detrdistill.files.preprocessing import Preprocessing
-from detrdistill.schema.run import Architecture
+from detrdistill.schema.run import ArchitectureConfig
 
 CLASSES = ("object",)
 """Replaced by those of the data set that a student is trained on."""
 STRIDES = {"stage1": 4, "stage2": 8, "stage3": 16}
-STUDENTS: Mapping[str, tuple[Architecture, tuple[str, ...]]] = {
-    "conditional-detr": (Architecture(family="conditional-detr", size="nano"), ("stage3",)),
-    "deformable-detr": (Architecture(family="deformable-detr", size="nano"), ("stage2", "stage3")),
-    "adamixer": (Architecture(family="adamixer", size="nano"), ("stage1", "stage2", "stage3")),
-    "deimv2": (Architecture(family="deimv2", size="atto"), ("stage3",)),
+STUDENTS: Mapping[str, tuple[ArchitectureConfig, tuple[str, ...]]] = {
+    "conditional-detr": (ArchitectureConfig(family="conditional-detr", size="nano"), ("stage3",)),
+    "deformable-detr": (ArchitectureConfig(family="deformable-detr", size="nano"), ("stage2", "stage3")),
+    "adamixer": (ArchitectureConfig(family="adamixer", size="nano"), ("stage1", "stage2", "stage3")),
+    "deimv2": (ArchitectureConfig(family="deimv2", size="atto"), ("stage3",)),
 }
 """Architecture, and the stages of the trunk that it reads."""
 

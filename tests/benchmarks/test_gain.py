@@ -14,7 +14,7 @@ from detrdistill.engine.run import run
 from detrdistill.events import CocoMetrics, ModelReport, RunResult
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig, MatchedLogits
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, MatchedLogitsConfig
 from tests.benchmarks.gain import main
 from tests.benchmarks.gain_report import RECORD, Record, Spread, markdown, spread_of, summarise
 from tests.benchmarks.gain_study import CONTROL, Study
@@ -141,7 +141,7 @@ def test_an_arm_differs_from_its_control_by_teacher_and_methods_alone():
     assert arm.teacher == study.teacher_of("pico")
     assert isinstance(arm.config, DistillConfig)
     assert arm.config.methods == (
-        MatchedLogits(
+        MatchedLogitsConfig(
             variant="paper", weight=1, pair_weight="none", split=True, clamp_teacher_boxes=False, contrastive_weight=0
         ),
     )
@@ -154,7 +154,7 @@ def test_the_control_arm_is_the_control_of_a_distillation_to_the_bit(rectangles:
     """A train run may stand for the control role, which saves a training for every further arm."""
     study = Study.model_validate(study_of())
     teacher = tmp_path / "teacher"
-    export_folder(build_detector(Architecture(**STUDENT), ["red", "green"], 96, seed=7), teacher, (3, 8))
+    export_folder(build_detector(ArchitectureConfig(**STUDENT), ["red", "green"], 96, seed=7), teacher, (3, 8))
     both = study.run_of("pico", "logits", 3).config.model_dump() | {"control": True}
     distilled = run(
         RUN_CONFIG.validate_python(both), Paths(rectangles, tmp_path / "both", teacher=teacher), lambda _: None

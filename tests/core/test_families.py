@@ -16,7 +16,7 @@ from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
 from tests.support.factories import SIDE, TINY
 from tests.support.rectangles import CLASSES, write_rectangles
 
@@ -63,7 +63,7 @@ def ten_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.export
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path: Path):
-    architecture = Architecture(family=name, size=TINY[name], queries=12)
+    architecture = ArchitectureConfig(family=name, size=TINY[name], queries=12)
     (tmp_path / "teacher").mkdir()
     export_folder(build_detector(architecture, CLASSES, SIDE, seed=7), tmp_path / "teacher", (3, 8))
     events: list[Event] = []

@@ -27,7 +27,7 @@ from torch import nn
 from detrdistill.data.dataset import Batch
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
 from tests.core.engine.test_step import methods_of, step_of
 from tests.support.factories import targets_of
 
@@ -86,7 +86,7 @@ def curve(method: Mapping[str, object]) -> list[float]:
 
 
 def _detector(size: str, *, queries: int, layers: int, fresh: bool = True) -> Detector:
-    architecture = Architecture(family="rt-detr-v2", size=size, queries=queries, decoder_layers=layers)
+    architecture = ArchitectureConfig(family="rt-detr-v2", size=size, queries=queries, decoder_layers=layers)
     detector = build_detector(architecture, ["a", "b", "c"], SIDE, seed=0)
     detector.model.config.num_denoising = 0
     _fix_weights(detector, size, fresh=fresh)

@@ -17,7 +17,7 @@ place of 2.15 by 5e-7 and 2e-4.
 
 def test_every_method_and_variant_has_a_curve():
     cases = {(config["kind"], config.get("variant", config.get("form"))) for config in CASES.values()}
-    for schema in get_args(get_args(method_configs.Method)[0]):
+    for schema in get_args(get_args(method_configs.MethodConfig)[0]):
         fields = schema.model_fields
         switch = fields.get("variant", fields.get("form"))
         variants = (None,) if switch is None else get_args(switch.annotation)

@@ -11,7 +11,7 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Signals
 from detrdistill.outputs import DetectorOutput, Queries, Targets
-from detrdistill.schema.run import Architecture
+from detrdistill.schema.run import ArchitectureConfig
 
 TINY = {
     "detr": "nano",
@@ -37,7 +37,7 @@ SIDE = 192
 def tiny_detector(
     family: str, size: str | None = None, *, classes: int = 3, queries: int = 10, layers: int = 2, seed: int = 0
 ) -> Detector:
-    architecture = Architecture(family=family, size=size or TINY[family], queries=queries, decoder_layers=layers)
+    architecture = ArchitectureConfig(family=family, size=size or TINY[family], queries=queries, decoder_layers=layers)
     return build_detector(architecture, [f"class {index}" for index in range(classes)], SIDE, seed)
 
 

@@ -18,7 +18,7 @@ from detrdistill.events import Event, RunResult, StepLogged
 from detrdistill.files.black_boxes import BlackBox, inspect_black_box
 from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, Architecture
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 
@@ -73,7 +73,9 @@ def test_recorded_detections_are_detected_as_they_were():
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     """Never trained, its classes in another order than those of the data set."""
-    return build_detector(Architecture(family="yolos", size="pico", queries=12), ["green", "red"], SIDE, seed=7).eval()
+    return build_detector(
+        ArchitectureConfig(family="yolos", size="pico", queries=12), ["green", "red"], SIDE, seed=7
+    ).eval()
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from detrdistill.export import export_folder
 from detrdistill.files.coco import CocoSet, read_split
 from detrdistill.outputs import best_detections
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import Architecture
+from detrdistill.schema.run import ArchitectureConfig
 from tests.core.engine.test_evaluate import truth_of
 from tests.core.engine.test_run import METHODS, STUDENT, TRAINING, Recorder, config_of, train_config
 from tests.core.engine.test_step import BATCH, methods_config, step_of
@@ -214,7 +214,7 @@ def test_a_loss_that_is_not_finite_names_the_student(rectangles: Path, tmp_path:
 
 def write_checkpoint(folder: Path, part: str | None = None, value: float = NAN) -> Path:
     """A YOLOS of 12 queries; the last bias of its `boxes` or of its `logits` is no number."""
-    detector = build_detector(Architecture(family="yolos", size="pico", queries=12), ["red", "green"], 64, seed=7)
+    detector = build_detector(ArchitectureConfig(family="yolos", size="pico", queries=12), ["red", "green"], 64, seed=7)
     folder.mkdir(exist_ok=True)
     export_folder(detector, folder, (3, 8))
     if part is not None:

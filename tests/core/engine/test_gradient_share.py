@@ -10,8 +10,8 @@ from torch import nn
 from detrdistill.engine.gradient_share import Part, backward, updated_weight
 from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.step import LossStep
-from detrdistill.schema.run import Method
-from detrdistill.schema.weighting import GradientShare, Schedule
+from detrdistill.schema.run import MethodConfig
+from detrdistill.schema.weighting import GradientShareConfig, ScheduleConfig
 from tests.core.engine.test_step import BATCH, methods_config, step_of
 from tests.support.factories import tiny_detector
 
@@ -30,7 +30,9 @@ from tests.support.factories import tiny_detector
     ],
 )
 def test_updates_by_hand(share: float, weight: float):
-    assert updated_weight(2.0, share, GradientShare(target=0.11, tolerance=0.01)) == pytest.approx(weight, rel=1e-5)
+    assert updated_weight(2.0, share, GradientShareConfig(target=0.11, tolerance=0.01)) == pytest.approx(
+        weight, rel=1e-5
+    )
 
 
 def test_shares_by_hand():
@@ -78,8 +80,8 @@ def test_two_methods_reach_their_shares_within_a_few_updates():
     student.eval()  # the same loss every time
     logits, features, _ = step.guides[0].lessons
     lessons = [
-        Lesson(logits.method, gradient_share=GradientShare(target=0.3, every=2)),
-        Lesson(features.method, Schedule(warmup=1.0), GradientShare(target=0.1, every=2)),
+        Lesson(logits.method, gradient_share=GradientShareConfig(target=0.3, every=2)),
+        Lesson(features.method, ScheduleConfig(warmup=1.0), GradientShareConfig(target=0.1, every=2)),
     ]
     guide = Guide(step.guides[0].teacher, lessons)
     step = LossStep(student, step.criterion, [guide], step.inputs, None, step.device)
@@ -103,12 +105,12 @@ def test_two_methods_reach_their_shares_within_a_few_updates():
 
 
 def test_every_method_may_have_one_and_none_has_by_default():
-    for config in get_args(get_args(Method)[0]):
+    for config in get_args(get_args(MethodConfig)[0]):
         assert config().gradient_share is None
-        assert config(gradient_share={"target": 0.2}).gradient_share == GradientShare(target=0.2)
+        assert config(gradient_share={"target": 0.2}).gradient_share == GradientShareConfig(target=0.2)
 
 
 @pytest.mark.parametrize("wrong", [{"target": 0}, {"target": 1}, {"every": 0}, {"tolerance": -0.1}])
 def test_impossible_shares_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValidationError):
-        GradientShare.model_validate(wrong)
+        GradientShareConfig.model_validate(wrong)

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from detrdistill.engine.guide import Moment, schedule_factor
-from detrdistill.schema.run import Method
-from detrdistill.schema.weighting import Schedule
+from detrdistill.schema.run import MethodConfig
+from detrdistill.schema.weighting import ScheduleConfig
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from detrdistill.schema.weighting import Schedule
 )
 def test_factors_by_hand(schedule: dict[str, object], factors: list[float]):
     """The middles of four steps: 1/8, 3/8, 5/8 and 7/8 of the training."""
-    knobs = Schedule.model_validate(schedule).model_dump()
+    knobs = ScheduleConfig.model_validate(schedule).model_dump()
     found = [schedule_factor(Moment(step, total_steps=4).position, **knobs) for step in range(4)]
     assert found == pytest.approx(factors, abs=1e-6)
 
@@ -33,9 +33,9 @@ def test_factors_by_hand(schedule: dict[str, object], factors: list[float]):
 @pytest.mark.parametrize("wrong", [{"start": 0.5, "end": 0.5}, {"start": 0.5, "warmup": 0.6}, {"end": 1.5}])
 def test_times_out_of_order_are_refused(wrong: dict[str, float]):
     with pytest.raises(ValidationError):
-        Schedule.model_validate(wrong)
+        ScheduleConfig.model_validate(wrong)
 
 
 def test_every_method_has_a_schedule():
-    for config in get_args(get_args(Method)[0]):
-        assert config.model_fields["schedule"].default == Schedule()
+    for config in get_args(get_args(MethodConfig)[0]):
+        assert config.model_fields["schedule"].default == ScheduleConfig()

@@ -17,7 +17,7 @@ from detrdistill.events import CheckpointSaved, Evaluated, Event, RunFinished, S
 from detrdistill.export import export_folder
 from detrdistill.files.checkpoints import inspect_checkpoint
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, TrainConfig
 
 STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
 DATA = {"image_size": 64, "horizontal_flip": True, "photometric": True, "crop": True}
@@ -46,7 +46,7 @@ def train_config(**changes) -> TrainConfig | DistillConfig:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that was never trained: wider and deeper than the student."""
     folder = tmp_path_factory.mktemp("teacher")
-    architecture = Architecture(family="rt-detr-v2", size="nano", queries=12)
+    architecture = ArchitectureConfig(family="rt-detr-v2", size="nano", queries=12)
     export_folder(build_detector(architecture, ["red", "green"], 96, seed=7), folder, (3, 8))
     return folder
 
@@ -130,7 +130,7 @@ def test_a_weight_follows_its_share_of_the_gradient_and_events_tell_it(finished:
 def test_the_exported_student_is_an_undistilled_model_in_name_and_shape(finished: tuple[Path, Recorder]):
     """T20."""
     work, _ = finished
-    plain = build_detector(Architecture(**STUDENT), ["red", "green"], 64, seed=0)
+    plain = build_detector(ArchitectureConfig(**STUDENT), ["red", "green"], 64, seed=0)
     exported = AutoModelForObjectDetection.from_pretrained(work / "student")
     names = {name: tuple(tensor.shape) for name, tensor in exported.state_dict().items()}
     assert names == {name: tuple(tensor.shape) for name, tensor in plain.model.state_dict().items()}
@@ -293,7 +293,7 @@ def test_a_checkpoint_with_more_queries_than_cells_is_refused(
 ):
     """The cells of strides 8, 16, 32 and 64 at 32 px."""
     (tmp_path / "start").mkdir()
-    thirty = build_detector(Architecture(family=family, size=size, queries=30), ["a"], 64, seed=0)
+    thirty = build_detector(ArchitectureConfig(family=family, size=size, queries=30), ["a"], 64, seed=0)
     export_folder(thirty, tmp_path / "start", (1,))
     config = train_config(student=None, data=DATA | {"image_size": 32})
     with pytest.raises(ConfigError, match=f"among the {cells} cells"):

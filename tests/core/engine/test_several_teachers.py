@@ -16,7 +16,7 @@ from detrdistill.errors import ConfigError, TeacherRejected
 from detrdistill.events import Evaluated
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
 from tests.core.engine.test_run import (
     DATA,
     STUDENT,
@@ -46,7 +46,7 @@ def config_of(further: dict, **changes: object) -> DistillConfig:
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Never trained."""
     folder = tmp_path_factory.mktemp("detector")
-    architecture = Architecture(family="rt-detr-v2", size="pico", queries=12)
+    architecture = ArchitectureConfig(family="rt-detr-v2", size="pico", queries=12)
     export_folder(build_detector(architecture, ["red", "green"], 64, seed=7), folder, (3, 8))
     return folder
 

@@ -14,7 +14,7 @@ from detrdistill.engine.step import LossStep, freeze_batch_norms
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
-from detrdistill.schema.weighting import Schedule
+from detrdistill.schema.weighting import ScheduleConfig
 from tests.support.factories import DETECTORS, SIDE, targets_of, tiny_detector
 
 BATCH = Batch(
@@ -181,8 +181,8 @@ def test_a_method_outside_its_schedule_is_not_computed_and_a_teacher_without_met
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
     logits, features, prior = step.guides[0].lessons
-    late = [Lesson(logits.method, Schedule(start=0.5)), Lesson(features.method, Schedule(start=0.75))]
-    guide = Guide(step.guides[0].teacher, [*late, Lesson(prior.method, Schedule(start=0.5, end=0.75))])
+    late = [Lesson(logits.method, ScheduleConfig(start=0.5)), Lesson(features.method, ScheduleConfig(start=0.75))]
+    guide = Guide(step.guides[0].teacher, [*late, Lesson(prior.method, ScheduleConfig(start=0.5, end=0.75))])
     step = LossStep(student, step.criterion, [guide], step.inputs, None, step.device)
     passes: list[object] = []
     teacher.register_forward_hook(lambda *_: passes.append(_))
@@ -196,7 +196,7 @@ def test_a_schedule_multiplies_the_weights_of_a_method():
     """Half of the rise in the second of four steps: (1.5 - 0) / 4 of the training over a rise of 0.75."""
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
-    lesson = Lesson(step.guides[0].lessons[0].method, Schedule(warmup=0.75))
+    lesson = Lesson(step.guides[0].lessons[0].method, ScheduleConfig(warmup=0.75))
     step = LossStep(student, step.criterion, [Guide(step.guides[0].teacher, [lesson])], step.inputs, None, step.device)
     losses = step(BATCH, Moment(1, total_steps=4))
     weights = step.criterion.weights() | {name: 0.5 * weight for name, weight in lesson.method.weights().items()}

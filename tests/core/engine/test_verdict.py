@@ -10,7 +10,7 @@ from detrdistill.__main__ import main
 from detrdistill.engine.verdict import TrainingFacts, verdict_of
 from detrdistill.events import CocoMetrics, RunFinished, RunResult
 from detrdistill.files.coco import read_split
-from detrdistill.schema.run import TrainConfig, Training
+from detrdistill.schema.run import TrainConfig, TrainingConfig
 from examples.demo import console, summary
 from tests.core.engine.test_run import DATA, STUDENT, TRAINING
 
@@ -59,7 +59,7 @@ def test_a_split_without_boxes_teaches_nothing():
 
 def test_the_facts_are_those_of_the_training_split(rectangles: Path):
     split = read_split(rectangles, "train")
-    config = TrainConfig(kind="train", student=None, training=Training(epochs=2, lr=1e-3))
+    config = TrainConfig(kind="train", student=None, training=TrainingConfig(epochs=2, lr=1e-3))
     facts = TrainingFacts.of(config, 6, split)
     labels = [label for image in split.images for label in image.labels]
     assert facts == TrainingFacts(6, 2, 1e-3, 12, {"red": labels.count(0), "green": labels.count(1)}, True)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from detrdistill.errors import ConfigError
 from detrdistill.methods.distillation_points import DistillationPoints
 from detrdistill.outputs import DetectorOutput, Queries
-from detrdistill.schema.methods import DistillationPoints as Config
+from detrdistill.schema.methods import DistillationPointsConfig as Config
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]

@@ -3,7 +3,7 @@ import torch
 
 from detrdistill.methods.feature_maps import FeatureMaps
 from detrdistill.outputs import DetectorOutput
-from detrdistill.schema.methods import FeatureMaps as Config
+from detrdistill.schema.methods import FeatureMapsConfig as Config
 from tests.support.factories import output_of, shape_like, signals_of, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])

@@ -109,7 +109,7 @@ def test_a_run_takes_every_knob_of_a_method_from_its_configuration():
         one.name: one
         for one in (MatchedLogits, TargetFeatures, QueryPrior, DistillationPoints, FeatureMaps, ForegroundMemory)
     }
-    for schema in get_args(get_args(method_configs.Method)[0]):
+    for schema in get_args(get_args(method_configs.MethodConfig)[0]):
         parameters = inspect.signature(classes[schema.model_fields["kind"].default]).parameters.values()
         knobs = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
         assert knobs <= schema.model_fields.keys()

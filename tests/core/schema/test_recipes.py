@@ -12,7 +12,7 @@ from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
 from detrdistill.schema.recipes import RECIPES, RecipeName, with_recipe
-from detrdistill.schema.run import RUN_CONFIG, Architecture, DistillConfig, TrainConfig
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, TrainConfig
 from tests.support.factories import TINY
 
 
@@ -175,7 +175,7 @@ def test_two_steps_of_a_recipe(name: RecipeName, start: str, rectangles: Path, t
     small = {"family": family, "size": TINY[family], "queries": 8}
     for role, seed in (("teacher", 1), ("student", 0)):
         (tmp_path / role).mkdir()
-        export_folder(build_detector(Architecture(**small), ["red", "green"], 64, seed), tmp_path / role, (3, 8))
+        export_folder(build_detector(ArchitectureConfig(**small), ["red", "green"], 64, seed), tmp_path / role, (3, 8))
     from_checkpoint = start == "from a checkpoint"
     training = {"epochs": 1, "batch_size": 6} | ({} if from_checkpoint else FROM_NOTHING)
     config = distill(
