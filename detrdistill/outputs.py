@@ -102,13 +102,13 @@ class DetectorOutput:
     """Query embeddings after each decoder layer, as the heads see them."""
     queries: Queries
     scores: Scores = "sigmoid"
-    found_BQ: Tensor | None = None
+    valid_BQ: Tensor | None = None
     """True at queries that hold a detection, False where a picture has fewer; None: all do."""
     neck: tuple[Tensor, ...] = ()
     """Feature maps before the transformer encoder, `feature_BDHW` per level."""
     memory: tuple[Tensor, ...] = ()
     """Feature maps the decoder attends to, `feature_BDHW` per level."""
-    real_BHW: Tensor | None = None
+    pixel_mask_BHW: Tensor | None = None
     """True at pixels of the image, False at padding; None where nothing is padded."""
     initial: Prediction | None = None
     """The first layer's prediction before distribution refinement (D-FINE lineage): supervised, not distilled."""

@@ -52,7 +52,7 @@ app.add_defaults(_configuration)  # read when first needed, not at import
 
 _draining = ForkContext().Event()
 """Set in the main process, read in the pool process that it forks."""
-_heart = threading.Event()
+_heartbeat_stop = threading.Event()
 
 
 @app.task(name="worker.run_job", bind=True)
@@ -77,17 +77,17 @@ def _in_pool_process(**_: object) -> None:
 
 
 @worker_ready.connect
-def _start_heart(sender: Any, **_: object) -> None:
-    def beat() -> None:
+def _start_heartbeat(sender: Any, **_: object) -> None:
+    def send_heartbeats() -> None:
         started = True
         while True:
             with contextlib.suppress(*DATABASE_DOWN), Session(get_engine()) as session, session.begin():
                 workers.seen(session, sender.hostname, _device(), started=started)
                 started = False
-            if _heart.wait(get_settings().renew_seconds):
+            if _heartbeat_stop.wait(get_settings().renew_seconds):
                 return
 
-    threading.Thread(target=beat, name="heart", daemon=True).start()
+    threading.Thread(target=send_heartbeats, name="heartbeat", daemon=True).start()
 
 
 @worker_shutting_down.connect
@@ -96,8 +96,8 @@ def _drain(**_: object) -> None:
 
 
 @worker_shutdown.connect
-def _stop_heart(sender: Any, **_: object) -> None:
-    _heart.set()
+def _stop_heartbeat(sender: Any, **_: object) -> None:
+    _heartbeat_stop.set()
     with contextlib.suppress(*DATABASE_DOWN), Session(get_engine()) as session, session.begin():
         workers.gone(session, sender.hostname)
 

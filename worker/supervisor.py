@@ -150,7 +150,7 @@ class _Attempt:
         """Follow the training to its end; false if the job is no longer ours."""
         if (process := self.process) is None:
             return True
-        process.beat()
+        process.send_heartbeat()
         flushed_at = 0.0
         while not process.ended:
             self._note(process.entries(_POLL_SECONDS))
@@ -199,7 +199,7 @@ class _Attempt:
                     return False
                 self.renewed_at = time.monotonic()
                 age = 0.0
-                process.beat()
+                process.send_heartbeat()
                 if cancel:
                     self._stop(process, "cancel")
         if age > _KILL_AT * self.settings.lease_seconds:
@@ -279,7 +279,7 @@ class _Attempt:
 
     def _interruption(self) -> dict[str, str]:
         process = self.process
-        status, tail = (0, "") if process is None else (process.returncode or 0, self.redact(process.last_words()))
+        status, tail = (0, "") if process is None else (process.returncode or 0, self.redact(process.log_tail()))
         return interruption(self.stop_reason, self.where, status, tail)
 
     def _record_files(self) -> None:

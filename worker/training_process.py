@@ -84,7 +84,7 @@ class TrainingProcess:
         """It has given a sign of progress in its present stage; the first may take long: imports, a first step."""
         return self._is_under_way
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Tell the process that its worker is alive and owns the job."""
         assert self._process.stdin is not None
         try:
@@ -110,7 +110,7 @@ class TrainingProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    def last_words(self, lines: int = 8) -> str:
+    def log_tail(self, lines: int = 8) -> str:
         """End of the log, as far as it can be read."""
         try:
             with self._log.open("rb") as log:

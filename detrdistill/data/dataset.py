@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image, KeyPoints
 
 from detrdistill.boxes import to_cxcywh
-from detrdistill.data.detections import RecordedDetections, whole_picture
+from detrdistill.data.detections import RecordedDetections, image_corners
 from detrdistill.data.transforms import Augmentation, DetectorInput, as_boxes
 from detrdistill.files.coco import CocoSet, Id, ImageRecord, load_image
 from detrdistill.files.preprocessing import Preprocessing
@@ -25,38 +25,37 @@ from detrdistill.outputs import Targets
 
 _MOST_WORKERS = 8
 
-Source = Preprocessing | RecordedDetections
-"""What a detector or teacher looks at: a picture, prepared so; or what was once found on it."""
-Input = DetectorInput | RecordedDetections
-"""How that is made of a picture."""
+InputSpec = Preprocessing | RecordedDetections
+"""What a detector or teacher looks at: an image, preprocessed so; or the detections that were recorded on it."""
+InputTransform = DetectorInput | RecordedDetections
+"""How that is made of an image."""
 
 
-def input_of(source: Source) -> Input:
-    """The input that shows this source."""
-    return DetectorInput(source) if isinstance(source, Preprocessing) else source
+def transform_of(spec: InputSpec) -> InputTransform:
+    """The transform that makes this input."""
+    return DetectorInput(spec) if isinstance(spec, Preprocessing) else spec
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one batch for each detector, and their targets."""
+    """Images of one batch for each detector, and their targets."""
 
-    images: tuple[Tensor, ...]
-    """One tensor per input, in the order they were asked for: uint8 pictures `[B, 3, H, W]`, or recorded detections
-    `[B, R, 6]`."""
+    inputs: tuple[Tensor, ...]
+    """One tensor per transform, in their order: uint8 images `[B, 3, H, W]`, or recorded detections `[B, R, 6]`."""
     targets: tuple[Targets, ...]
     image_ids: tuple[Id, ...]
     """As the annotation file writes them."""
 
 
 class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, Id]]):
-    """Pictures of a split, augmented and resized for one or more detectors.
+    """Images of a split, augmented and resized for one or more detectors.
 
-    An index is a pair (seed, position): the seed fixes all random choices for that picture.
+    An index is a pair (seed, position): the seed fixes all random choices for that image.
     """
 
-    def __init__(self, split: CocoSet, inputs: Sequence[Input], augment: Augmentation | None):
+    def __init__(self, split: CocoSet, transforms: Sequence[InputTransform], augment: Augmentation | None):
         self.images = split.images
-        self.inputs = tuple(inputs)
+        self.transforms = tuple(transforms)
         self.augment = augment
 
     def __len__(self) -> int:
@@ -68,7 +67,7 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, Id]]):
         image = read_image(record)
         boxes = as_boxes(record.boxes_xyxy_px, *image.shape[-2:])
         labels_N = torch.tensor(record.labels, dtype=torch.int64)
-        corners = whole_picture(*image.shape[-2:])
+        corners = image_corners(*image.shape[-2:])
         if self.augment is not None:
             sample = {"image": image, "boxes": boxes, "labels": labels_N, "corners": corners}
             with _drawing_from(seed):
@@ -77,14 +76,16 @@ class DetectionDataset(Dataset[tuple[tuple[Tensor, ...], Targets, Id]]):
         height, width = image.shape[-2:]
         scale_4 = torch.tensor([width, height, width, height], dtype=torch.float32)
         targets = Targets(labels_N, to_cxcywh(boxes.as_subclass(Tensor)) / scale_4)
-        views = tuple(self._view(prepare, record, image, corners, seed) for prepare in self.inputs)
-        return views, targets, record.id
+        inputs = tuple(self._input(transform, record, image, corners, seed) for transform in self.transforms)
+        return inputs, targets, record.id
 
-    def _view(self, prepare: Input, record: ImageRecord, image: Image, corners: KeyPoints, seed: int) -> Tensor:
-        """The picture as one detector gets it; the colours change alike for all."""
-        if isinstance(prepare, RecordedDetections):
-            return prepare.view(record, corners)
-        pixels_CHW = prepare(image)
+    def _input(
+        self, transform: InputTransform, record: ImageRecord, image: Image, corners: KeyPoints, seed: int
+    ) -> Tensor:
+        """The image as one detector gets it; the colours change alike for all."""
+        if isinstance(transform, RecordedDetections):
+            return transform.rows(record, corners)
+        pixels_CHW = transform(image)
         if self.augment is None:
             return pixels_CHW
         with _drawing_from(seed):
@@ -154,7 +155,7 @@ def training_batches(
 
 
 def evaluation_batches(dataset: DetectionDataset, *, batch_size: int, workers: int) -> Iterator[Batch]:
-    """All pictures once, in order."""
+    """All images once, in order."""
     positions = [(0, position) for position in range(len(dataset))]
     batches = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
     return iter(_loader(dataset, batches, workers))
@@ -173,5 +174,5 @@ def _loader(dataset: DetectionDataset, batches: object, workers: int) -> DataLoa
 
 
 def _collate(samples: Sequence[tuple[tuple[Tensor, ...], Targets, Id]]) -> Batch:
-    images, targets, image_ids = zip(*samples, strict=True)
-    return Batch(tuple(torch.stack(views) for views in zip(*images, strict=True)), targets, image_ids)
+    inputs, targets, image_ids = zip(*samples, strict=True)
+    return Batch(tuple(torch.stack(values) for values in zip(*inputs, strict=True)), targets, image_ids)

@@ -1,4 +1,4 @@
-"""Augmentation once per image, then each detector's own preprocessing of the same picture."""
+"""Augmentation once per image, then each detector's own preprocessing of the same image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from detrdistill.files.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes to training pictures, the same for every detector that sees one."""
+    """Random changes to training images, the same for every detector that sees one."""
 
     geometry: nn.Module
-    """Of picture and boxes. Boxes that a crop leaves outside are removed with their labels."""
+    """Of image and boxes. Boxes that a crop leaves outside are removed with their labels."""
     colour: nn.Module
-    """Of the picture alone, after it was resized: on whole photographs it would cost more than a training step."""
+    """Of the image alone, after it was resized: on whole photographs it would cost more than a training step."""
 
 
 def augmentation(*, horizontal_flip: bool, photometric: bool, crop: bool) -> Augmentation:
@@ -33,7 +33,7 @@ def augmentation(*, horizontal_flip: bool, photometric: bool, crop: bool) -> Aug
 
 
 class DetectorInput(nn.Module):
-    """A detector's preprocessing: uint8 picture of any size to its normalised float input.
+    """A detector's preprocessing: uint8 image of any size to its normalised float input.
 
     Resizing works on uint8 with antialiasing, as the image processors of `transformers` do, so that the exported
     folder sees the same pixels.
@@ -46,12 +46,12 @@ class DetectorInput(nn.Module):
         self.resize = v2.Resize((preprocessing.height, preprocessing.width), mode, antialias=True)
 
     @property
-    def source(self) -> Preprocessing:
+    def spec(self) -> Preprocessing:
         """What tells this input from others."""
         return self.preprocessing
 
     def forward(self, image: Image) -> Tensor:
-        """Resize one picture: uint8 `[3, H, W]`."""
+        """Resize one image: uint8 `[3, H, W]`."""
         return self.resize(image).as_subclass(Tensor)
 
     def normalise(self, pixels_BCHW: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detrdistill.catalog import Scores
-from detrdistill.data.dataset import Source
+from detrdistill.data.dataset import InputSpec
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.errors import CheckpointError
 from detrdistill.files.black_boxes import MODEL, BlackBox
@@ -31,7 +31,7 @@ class BlackBoxTeacher(ABC):
     """Gives one layer of logits and boxes alone; `detrdistill.compatibility` refuses methods that need more."""
 
     card: BlackBox
-    source: Source
+    input_spec: InputSpec
     """What it looks at."""
 
     @property
@@ -56,11 +56,11 @@ class BlackBoxTeacher(ABC):
         )
 
     @abstractmethod
-    def __call__(self, view: Tensor) -> DetectorOutput:
+    def __call__(self, inputs: Tensor) -> DetectorOutput:
         """What it says of a batch; its logits have one column per class of the data set."""
 
     @abstractmethod
-    def detect(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def detect(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detections in the classes of the data set: scores `[B, R]`, class indices `[B, R]`, boxes `[B, R, 4]`."""
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
@@ -86,11 +86,11 @@ class OnnxTeacher(BlackBoxTeacher):
         self.columns = tuple(range(len(card.classes))) if columns is None else columns
         self._file = folder / MODEL
         self._open()
-        batch, height, width = _input_of(self._session)
+        batch, height, width = _read_inputs(self._session)
         read = Preprocessing.read(folder, 0)
         if not read.height:
             read = replace(read, height=height or fallback_size, width=width or fallback_size)
-        self.source: Source = read
+        self.input_spec: InputSpec = read
         self._batch = batch
         if any(side not in (None, given) for side, given in ((height, read.height), (width, read.width))):
             raise CheckpointError(
@@ -109,7 +109,7 @@ class OnnxTeacher(BlackBoxTeacher):
         self._threads = torch.get_num_threads()
         self._session: Any = _session_of(self._file, self._threads)
 
-    def __call__(self, view: Tensor) -> DetectorOutput:
+    def __call__(self, pixels_BCHW: Tensor) -> DetectorOutput:
         """Run the model on normalised pixels `[B, 3, H, W]`.
 
         Raises:
@@ -117,21 +117,22 @@ class OnnxTeacher(BlackBoxTeacher):
         """
         if self._threads != torch.get_num_threads():
             self._open()
-        batches = view.split(self._batch or len(view))
+        batches = pixels_BCHW.split(self._batch or len(pixels_BCHW))
         try:
-            answers = [self._session.run(_OUTPUTS, {_INPUT: batch.float().cpu().numpy()}) for batch in batches]
+            outputs = [self._session.run(_OUTPUTS, {_INPUT: batch.float().cpu().numpy()}) for batch in batches]
         except Exception as error:  # onnxruntime's errors share no narrower type
             raise CheckpointError(
                 f"{MODEL} cannot be run: {' '.join(str(error).split())[:300]}.",
-                hint=f"Try it with onnxruntime on {_INPUT} of the shape {list(view.shape)}.",
+                hint=f"Try it with onnxruntime on {_INPUT} of the shape {list(pixels_BCHW.shape)}.",
             ) from error
         logits_BQC, boxes_BQ4 = (
-            _joined(name, [answer[output] for answer in answers], len(view)) for output, name in enumerate(_OUTPUTS)
+            _joined(name, [values[index] for values in outputs], len(pixels_BCHW))
+            for index, name in enumerate(_OUTPUTS)
         )
         self._check_shapes(logits_BQC, boxes_BQ4)
         return _output(
-            of_classes(logits_BQC, self.columns, self.card.scores).float().to(view.device),
-            boxes_BQ4.float().to(view.device),
+            of_classes(logits_BQC, self.columns, self.card.scores).float().to(pixels_BCHW.device),
+            boxes_BQ4.float().to(pixels_BCHW.device),
             scores=self.card.scores,
         )
 
@@ -150,9 +151,9 @@ class OnnxTeacher(BlackBoxTeacher):
                 hint="They must be [batch, queries, classes] and [batch, queries, 4].",
             )
 
-    def detect(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def detect(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As many detections as it has queries."""
-        output = self(view)
+        output = self(inputs)
         return best_detections(output, output.boxes_LBQ4.shape[2])
 
 
@@ -187,7 +188,7 @@ def _has_external_data(descriptor: int) -> bool:
         return content.find(b"\x0a\x08location\x12") >= 0
 
 
-def _input_of(session: Any) -> tuple[int | None, int | None, int | None]:
+def _read_inputs(session: Any) -> tuple[int | None, int | None, int | None]:
     """Batch, height and width that the model fixes; None where they are free.
 
     Raises:
@@ -238,49 +239,49 @@ class RecordedTeacher(BlackBoxTeacher):
 
     Args:
         card: of the folder.
-        recorded: the detections, as an input of the data set.
+        recorded: the detections, as an input of the dataset.
         classes: number of classes of the data set.
     """
 
     def __init__(self, card: BlackBox, recorded: RecordedDetections, classes: int):
         self.card = card
-        self.source = recorded
+        self.input_spec = recorded
         self.classes = classes
 
-    def __call__(self, view: Tensor) -> DetectorOutput:
+    def __call__(self, inputs: Tensor) -> DetectorOutput:
         """One query for each detection `[B, R, 6]`: its score at its class, next to nothing at the others."""
-        return recorded_output(view, self.classes)
+        return recorded_output(inputs, self.classes)
 
-    def detect(self, view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def detect(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The recorded scores, classes and boxes; rows left over have the score zero."""
-        return view[..., 4].clamp(min=0), view[..., 5].clamp(min=0).long(), view[..., :4]
+        return inputs[..., 4].clamp(min=0), inputs[..., 5].clamp(min=0).long(), inputs[..., :4]
 
 
 def recorded_output(rows_BR6: Tensor, classes: int) -> DetectorOutput:
     """Detections as the output of a detector with sigmoid scores.
 
     Args:
-        rows_BR6: box (cx, cy, w, h) as fractions of the picture, score in [0, 1], class index; the rows left over,
+        rows_BR6: box (cx, cy, w, h) as fractions of the image, score in [0, 1], class index; the rows left over,
             which are -1, come last.
         classes: columns of the logits.
 
     Returns:
-        As many queries as the picture with most detections has, but at least one; `found_BQ` says which are real.
+        As many queries as the image with most detections has, but at least one; `valid_BQ` says which are real.
     """
     count = max(int((rows_BR6[..., 5] >= 0).sum(1).max()), 1)
     rows_BQ6 = rows_BR6[:, :count]
-    found_BQ = rows_BQ6[..., 5] >= 0
+    valid_BQ = rows_BQ6[..., 5] >= 0
     label_BQ = rows_BQ6[..., 5].clamp(min=0).long()
     score_BQC = rows_BQ6.new_full((*label_BQ.shape, classes), _LEAST_SCORE)
-    score_BQ = torch.where(found_BQ, rows_BQ6[..., 4].clamp(_LEAST_SCORE, 1 - _LEAST_SCORE), _LEAST_SCORE)
+    score_BQ = torch.where(valid_BQ, rows_BQ6[..., 4].clamp(_LEAST_SCORE, 1 - _LEAST_SCORE), _LEAST_SCORE)
     score_BQC = score_BQC.scatter(-1, label_BQ[..., None], score_BQ[..., None])
-    boxes_BQ4 = rows_BQ6[..., :4].where(found_BQ[..., None], rows_BQ6.new_tensor([0.5, 0.5, 1.0, 1.0]))
-    return _output(score_BQC.logit(), boxes_BQ4, scores="sigmoid", found_BQ=found_BQ)
+    boxes_BQ4 = rows_BQ6[..., :4].where(valid_BQ[..., None], rows_BQ6.new_tensor([0.5, 0.5, 1.0, 1.0]))
+    return _output(score_BQC.logit(), boxes_BQ4, scores="sigmoid", valid_BQ=valid_BQ)
 
 
-def _output(logits_BQC: Tensor, boxes_BQ4: Tensor, *, scores: Scores, found_BQ: Tensor | None = None) -> DetectorOutput:
+def _output(logits_BQC: Tensor, boxes_BQ4: Tensor, *, scores: Scores, valid_BQ: Tensor | None = None) -> DetectorOutput:
     """One layer whose queries have embeddings of no width."""
     hidden_BQD = logits_BQC[..., :0]
     return DetectorOutput(
-        logits_BQC[None], boxes_BQ4[None], hidden_BQD[None], Queries(hidden_BQD), scores=scores, found_BQ=found_BQ
+        logits_BQC[None], boxes_BQ4[None], hidden_BQD[None], Queries(hidden_BQD), scores=scores, valid_BQ=valid_BQ
     )

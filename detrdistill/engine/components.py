@@ -58,20 +58,20 @@ def _build_method(
     student: DetectorShape,
     criterion: SetCriterion,
 ) -> Method:
-    knobs = config.model_dump(exclude=_NOT_OF_THE_METHOD)
+    kwargs = config.model_dump(exclude=_NOT_OF_THE_METHOD)
     match config:
         case configs.MatchedLogitsConfig():
-            return MatchedLogits(teacher, student, **knobs)
+            return MatchedLogits(teacher, student, **kwargs)
         case configs.TargetFeaturesConfig():
-            return TargetFeatures(teacher, student, **knobs)
+            return TargetFeatures(teacher, student, **kwargs)
         case configs.QueryPriorConfig():
-            return QueryPrior(teacher, student, criterion, **knobs)
+            return QueryPrior(teacher, student, criterion, **kwargs)
         case configs.DistillationPointsConfig():
-            return DistillationPoints(teacher, student, **knobs)
+            return DistillationPoints(teacher, student, **kwargs)
         case configs.FeatureMapsConfig():
-            return FeatureMaps(teacher, student, **knobs)
+            return FeatureMaps(teacher, student, **kwargs)
         case configs.ForegroundMemoryConfig():
-            return ForegroundMemory(teacher, student, **knobs)
+            return ForegroundMemory(teacher, student, **kwargs)
         case _:
             assert_never(config)
 

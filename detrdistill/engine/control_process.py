@@ -9,8 +9,8 @@ import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
+from detrdistill.engine.context import RunContext
 from detrdistill.engine.processes import die_with_parent
-from detrdistill.engine.session import Session
 from detrdistill.engine.side_by_side import ALIVE, STOP, TOLD, Ended
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Event
@@ -54,10 +54,10 @@ def main() -> int:
     parent = Parent(connection)
     try:
         config, paths = connection.recv()
-        session = Session(config, paths, parent.report, parent.should_stop, parent.alive)
+        context = RunContext(config, paths, parent.report, parent.should_stop, parent.alive)
         if parent.should_stop():
             raise Stopped("Stopped before the first step.", hint="Start it again to resume.")  # noqa: TRY301
-        connection.send(session.train("control", session.new_student(), []))
+        connection.send(context.train("control", context.new_student(), []))
     except Exception as error:  # noqa: BLE001  it is raised again in the parent
         connection.send(Ended(tuple(_portable(cause) for cause in _causes(error))))
     return 0

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from detrdistill.boxes import to_xyxy
-from detrdistill.data.dataset import Batch, Input
+from detrdistill.data.dataset import Batch, InputTransform
 from detrdistill.engine.finite import Detections, NonFinite, non_finite_detections
 from detrdistill.events import CocoMetrics
 from detrdistill.files.coco import CocoSet, Id, key_of
@@ -89,19 +89,19 @@ class CocoEvaluator:
     def run(
         self,
         detect: Detect,
-        prepare: Input,
+        transform: InputTransform,
         batches: Iterator[Batch],
         device: torch.device,
         alive: Callable[[], None] = _do_nothing,
     ) -> Evaluation:
-        """Detect on all batches and score. Each batch must hold one input, prepared by `prepare`.
+        """Detect on all batches and score. Each batch must hold one input, made by `transform`.
 
         `alive` is called after every batch, and as the images are scored.
         """
         found: dict[Id, tuple[Tensor, Tensor, Tensor]] = {}
         with torch.inference_mode():
             for batch in batches:
-                pixels_BCHW = prepare.normalise(batch.images[0].to(device, non_blocking=True))
+                pixels_BCHW = transform.normalise(batch.inputs[0].to(device, non_blocking=True))
                 scores_BR, labels_BR, boxes_BR4 = (value.cpu() for value in detect(pixels_BCHW))
                 for index, image_id in enumerate(batch.image_ids):
                     width, height = self.sizes[image_id]

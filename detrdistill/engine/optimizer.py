@@ -60,16 +60,16 @@ def build_schedule(optimizer: AdamW, training: TrainingConfig, total_steps: int)
 
 
 @dataclass(frozen=True)
-class Learner:
-    """A detector in training, and the moving average of its weights."""
+class StudentWithEma:
+    """A detector in training, student or control, and the exponential moving average (EMA) of its weights."""
 
     detector: Detector
-    averaged: AveragedModel | None
+    ema: AveragedModel | None
 
     @property
-    def evaluated(self) -> Detector:
-        """The averaged weights, or the plain ones where there is no average."""
-        return self.detector if self.averaged is None else self.averaged.module  # pyright: ignore[reportReturnType]
+    def eval_model(self) -> Detector:
+        """What is evaluated and exported: the EMA, or the plain weights where there is none."""
+        return self.detector if self.ema is None else self.ema.module  # pyright: ignore[reportReturnType]
 
 
 def moving_average(detector: Detector, decay: float) -> AveragedModel:

@@ -73,7 +73,7 @@ def _check_black_box(folder: Path, kind: Kind) -> CheckpointFacts:
     if kind == "detections":
         return CheckpointFacts(kind=kind, scores=card.scores)
     teacher = OnnxTeacher(folder, card, DEFAULT_IMAGE_SIZE)
-    size = teacher.source
+    size = teacher.input_spec
     assert isinstance(size, Preprocessing), "it looks at images"
     _run_once(teacher, size.height, size.width)
     return CheckpointFacts(
@@ -89,7 +89,7 @@ def _run_once(teacher: OnnxTeacher, height: int, width: int) -> None:
     """Run a model on noise and on grey, as one batch.
 
     Raises:
-        CheckpointError: it cannot be run, or answers what no detector does.
+        CheckpointError: it cannot be run, or gives what no detector does.
     """
     noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     output = teacher(torch.cat([noise, torch.full_like(noise, 0.5)]))
@@ -97,13 +97,13 @@ def _run_once(teacher: OnnxTeacher, height: int, width: int) -> None:
         if not bool(values.isfinite().all()):
             count = int((~values.isfinite()).sum())
             raise CheckpointError(
-                f"The model answers {count} of {values.numel()} {name} that are NaN or infinite, on noise.",
+                f"The model gives {count} of {values.numel()} {name} that are NaN or infinite, on noise.",
                 hint="Export it again from weights that detect.",
             )
     furthest = float(output.boxes_LBQ4.abs().max())
     if furthest > _LARGEST_COORDINATE:
         raise CheckpointError(
-            f"The model answers a pred_boxes of {furthest:.4g}; boxes are (cx, cy, w, h) in [0, 1].",
+            f"The model gives a pred_boxes of {furthest:.4g}; boxes are (cx, cy, w, h) in [0, 1].",
             hint="Divide boxes in pixels by width and height of the input within the model.",
         )
 

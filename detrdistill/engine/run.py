@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from detrdistill.detectors.weights import Coverage
-from detrdistill.engine.guide import Guide
-from detrdistill.engine.session import Session, Trained
+from detrdistill.engine.context import RunContext, Trained
 from detrdistill.engine.side_by_side import control_of, one_at_a_time
+from detrdistill.engine.supervision import TeacherSupervision
 from detrdistill.engine.train import Best, Report
 from detrdistill.events import ModelReport, RunFinished, RunResult, StageChanged
 from detrdistill.schema.paths import Paths
@@ -32,35 +32,37 @@ def run(
         DetrDistillError: anything the user can mend; see `detrdistill.errors`.
     """
     report = one_at_a_time(report)
-    session = Session(config, paths, report, should_stop, alive)
+    context = RunContext(config, paths, report, should_stop, alive)
     report(StageChanged(stage="prepare"))
-    student = session.new_student()
-    guides: list[Guide] = []
+    student = context.new_student()
+    supervisions: list[TeacherSupervision] = []
     coverage: dict[str, Coverage | None] = {}
     for name, wanted in config.guides.items() if isinstance(config, DistillConfig) else ():
         if wanted.teacher.source == "ema":
-            guides.append(session.build_guide(name, session.own_average(name, student), student))
+            supervisions.append(context.build_supervision(name, context.ema_teacher(name, student), student))
         else:
-            teacher, coverage[name] = session.load_teacher(name)
-            guides.append(session.build_guide(name, teacher, student))
-    session.choose_threads(student, guides)
+            teacher, coverage[name] = context.load_teacher(name)
+            supervisions.append(context.build_supervision(name, teacher, student))
+    context.choose_threads(student, supervisions)
 
     teachers: dict[str, ModelReport] = {}
-    for guide in guides:
-        if guide.name in coverage:
+    for supervision in supervisions:
+        if supervision.name in coverage:
             report(StageChanged(stage="teacher_gate"))
-            teachers[guide.name] = session.pass_gate(guide.name, guide.teacher, coverage[guide.name])
+            teachers[supervision.name] = context.pass_gate(
+                supervision.name, supervision.teacher, coverage[supervision.name]
+            )
 
     report(StageChanged(stage="train_student"))
     best: dict[Trained, Best] = {}
-    with control_of(session) as train_control:
-        best["student"] = session.train("student", student, guides)
+    with control_of(context) as train_control:
+        best["student"] = context.train("student", student, supervisions)
         if train_control is not None:
             report(StageChanged(stage="train_control"))
             best["control"] = train_control()
 
     report(StageChanged(stage="export"))
-    rows: dict[Trained, ModelReport] = {role: session.verify(role, found) for role, found in best.items()}
-    result = session.finish(rows, teachers)
+    rows: dict[Trained, ModelReport] = {role: context.verify(role, found) for role, found in best.items()}
+    result = context.finish(rows, teachers)
     report(RunFinished(result=result))
     return result

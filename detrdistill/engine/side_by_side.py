@@ -21,7 +21,7 @@ from itertools import pairwise
 from multiprocessing import Pipe
 from typing import Any, Literal
 
-from detrdistill.engine.session import Session
+from detrdistill.engine.context import RunContext
 from detrdistill.engine.train import Best, Progress, Report
 from detrdistill.errors import Stopped, TrainingProcessLost
 from detrdistill.events import Event, Role, StepLogged
@@ -83,7 +83,7 @@ class _Signs:
 
 
 @contextmanager
-def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
+def control_of(context: RunContext) -> Iterator[Callable[[], Best] | None]:
     """Train the control of a run: beside what is done inside the context, where there is room, or after it.
 
     Yields:
@@ -93,20 +93,20 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
         Exception: what ended the control, also when the caller is in the midst of its own training: this has been
             stopped then, with a checkpoint. What the caller raises stops the control in the same way.
     """
-    if not session.with_control:
+    if not context.with_control:
         yield None
     elif (
-        session.threads is None
-        or session.threads.cost is None
-        or not session.threads.cost.has_room_beside(session.progress.steps)
+        context.threads is None
+        or context.threads.cost is None
+        or not context.threads.cost.has_room_beside(context.progress.steps)
     ):
-        yield lambda: session.train("control", session.new_student(), [])
+        yield lambda: context.train("control", context.new_student(), [])
     else:
-        should_stop, alive, session.progress.side_by_side = session.should_stop, session.alive, True
+        should_stop, alive, context.progress.side_by_side = context.should_stop, context.alive, True
         signs = _Signs(alive)
-        control = _ControlProcess(session, signs)
-        session.should_stop = lambda: should_stop() or control.failure is not None
-        session.alive = lambda: signs.sign("student")
+        control = _ControlProcess(context, signs)
+        context.should_stop = lambda: should_stop() or control.failure is not None
+        context.alive = lambda: signs.sign("student")
         try:
             yield lambda: control.result(should_stop)
         except Exception as error:
@@ -117,22 +117,22 @@ def control_of(session: Session) -> Iterator[Callable[[], Best] | None]:
             raise
         finally:
             control.close()
-            session.should_stop, session.alive = should_stop, alive
+            context.should_stop, context.alive = should_stop, alive
 
 
 class _ControlProcess:
-    """The process that trains the control of a session, and the thread that hears from it.
+    """The process that trains the control of a context, and the thread that hears from it.
 
     Attributes:
         best: what it found.
         failure: what ended it before.
     """
 
-    def __init__(self, session: Session, signs: _Signs):
+    def __init__(self, context: RunContext, signs: _Signs):
         self.best: Best | None = None
         self.failure: BaseException | None = None
-        self._report: Report = session.report
-        self._progress: Progress = session.progress
+        self._report: Report = context.report
+        self._progress: Progress = context.progress
         self._signs = signs
         self._connection, theirs = Pipe()
         self._sending = threading.Lock()
@@ -144,7 +144,7 @@ class _ControlProcess:
                 pass_fds=[theirs.fileno()],
             )
         self._thread = threading.Thread(target=self._listen, name="control", daemon=True)
-        self._send((session.config, session.paths))
+        self._send((context.config, context.paths))
         self._thread.start()
 
     def result(self, should_stop: Callable[[], bool]) -> Best:

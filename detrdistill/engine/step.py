@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from detrdistill.data.dataset import Batch, Input, Source
+from detrdistill.data.dataset import Batch, InputSpec, InputTransform
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.finite import is_finite
 from detrdistill.engine.gradient_share import Part
-from detrdistill.engine.guide import Guide, Lesson, Moment
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import BROKEN_TEACHER, Teacher
 from detrdistill.errors import Diverged
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import Asked, GroupMode, Signals
+from detrdistill.methods.method import GroupMode, MethodInputs, QueryRequest, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
 
@@ -30,30 +30,30 @@ class StepLosses:
     """Unweighted terms, detached."""
     weights: dict[str, float]
     """Coefficient of each term."""
-    measured: dict[Lesson, Part]
-    """The lessons whose share of the gradient is to be measured."""
+    measured: dict[ScheduledMethod, Part]
+    """The methods whose share of the gradient is to be measured."""
 
 
 @dataclass(frozen=True)
-class _Request:
-    """What a lesson of this batch has asked for, before the student has run."""
+class _ActiveMethod:
+    """A method that counts for this batch, and what it has requested before the student runs."""
 
-    guide: Guide
-    lesson: Lesson
-    taught: DetectorOutput
-    answer: DetectorOutput | None
-    """The teacher's predictions from the queries that the method asked it for."""
-    asked: Asked | None
+    supervision: TeacherSupervision
+    scheduled: ScheduledMethod
+    teacher_output: DetectorOutput
+    teacher_predictions: DetectorOutput | None
+    """The teacher's predictions from the queries that the method has requested of it."""
+    request: QueryRequest | None
 
 
 class LossStep:
-    """Computes the total loss of a batch: detection, plus what each method at work adds.
+    """Computes the total loss of a batch: detection, plus what each active method adds.
 
     Args:
         detector: the student (or control), in training mode.
         criterion: detection loss.
-        guides: teachers with their methods; empty for plain training.
-        inputs: what a batch shows of its pictures: the student's input, then those of teachers that take others.
+        supervisions: teachers with their methods; empty for plain training.
+        transforms: of the inputs that a batch holds: the student's, then those of teachers that take others.
         autocast: number type of the forward passes; None: float32.
         device: where it runs.
         role: whose loss it is.
@@ -63,66 +63,67 @@ class LossStep:
         self,
         detector: Detector,
         criterion: SetCriterion,
-        guides: Sequence[Guide],
-        inputs: Sequence[Input],
+        supervisions: Sequence[TeacherSupervision],
+        transforms: Sequence[InputTransform],
         autocast: torch.dtype | None,
         device: torch.device,
         role: Literal["student", "control"] = "student",
     ):
         self.detector = detector
         self.criterion = criterion
-        self.guides = guides
-        self.inputs = inputs
+        self.supervisions = supervisions
+        self.transforms = transforms
         self.autocast = autocast
         self.device = device
         self.role = role
 
-    def __call__(self, batch: Batch, moment: Moment | None = None) -> StepLosses:
+    def __call__(self, batch: Batch, position: StepPosition) -> StepLosses:
         """Forward pass and losses.
 
         Args:
-            batch: pictures and targets.
-            moment: when in the training; None: at half of it, where every method of a default schedule is at work.
+            batch: images and targets.
+            position: where in the training; it says which methods are active.
 
         Raises:
             Diverged: a term is not finite; it says who is to blame.
             KeyError: a term has no weight; nothing is dropped silently.
         """
-        moment = moment or Moment()
         targets = [target.to(self.device) for target in batch.targets]
-        views: dict[Source, Tensor] = {
-            prepare.source: prepare.normalise(image.to(self.device, non_blocking=True))
-            for prepare, image in zip(self.inputs, batch.images, strict=True)
+        inputs: dict[InputSpec, Tensor] = {
+            transform.spec: transform.normalise(values.to(self.device, non_blocking=True))
+            for transform, values in zip(self.transforms, batch.inputs, strict=True)
         }
         with self._precision():
-            requests = self._requests(views, moment)
-            own_pixels_BCHW = views[self.detector.preprocessing]
-            student, groups = self._student(own_pixels_BCHW, targets, [request.asked for request in requests])
+            active = self._active_methods(inputs, position)
+            pixels_BCHW = inputs[self.detector.preprocessing]
+            student, extra = self._student(pixels_BCHW, targets, [method.request for method in active])
         try:
-            return self._losses(requests, student, groups, targets, moment)
+            return self._losses(active, student, extra, targets, position)
         except Diverged as error:
-            raise self._blamed(error, requests, student) from error
+            raise self._blamed(error, active, student) from error
 
     def _losses(
         self,
-        requests: Sequence[_Request],
+        active: Sequence[_ActiveMethod],
         student: DetectorOutput,
-        groups: Sequence[tuple[DetectorOutput, ...]],
+        extra: Sequence[tuple[DetectorOutput, ...]],
         targets: Sequence[Targets],
-        moment: Moment,
+        position: StepPosition,
     ) -> StepLosses:
+        """Terms of the detection loss and of every active method; `extra` holds what each has requested."""
         terms = self.criterion(student, targets)
         weights = self.criterion.weights()
-        signals = {request.guide: Signals(student, request.taught, targets, self.criterion) for request in requests}
-        measured: dict[Lesson, Part] = {}
-        for request, answered in zip(requests, groups, strict=True):
-            guide, lesson = request.guide, request.lesson
-            own = guide.named(lesson.method(signals[guide].given(answered, request.answer)))
-            weights |= guide.named(lesson.weights(moment))
+        offered = {method.supervision: self._inputs(student, method.teacher_output, targets) for method in active}
+        measured: dict[ScheduledMethod, Part] = {}
+        for method, predictions in zip(active, extra, strict=True):
+            supervision, scheduled = method.supervision, method.scheduled
+            inputs = offered[supervision].with_extra(predictions, method.teacher_predictions)
+            own = supervision.named(scheduled.method(inputs))
+            weights |= supervision.named(scheduled.weights(position))
             terms |= own
-            if lesson.is_measured(moment):
-                factor = lesson.factor(moment)
-                measured[lesson] = Part(_weighted_sum(own, weights) / factor, factor)
+            if scheduled.is_measured(position):
+                factor = scheduled.factor(position)
+                measured[scheduled] = Part(_weighted_sum(own, weights) / factor, factor)
         total = _weighted_sum(terms, weights)
         if not torch.isfinite(total):
             wrong = [name for name, term in terms.items() if not torch.isfinite(term)]
@@ -137,54 +138,63 @@ class LossStep:
             measured,
         )
 
-    def _blamed(self, error: Diverged, requests: Sequence[_Request], student: DetectorOutput) -> Diverged:
+    def _inputs(self, student: DetectorOutput, teacher: DetectorOutput, targets: Sequence[Targets]) -> MethodInputs:
+        """What all methods of one teacher are offered."""
+        assignments = TeacherAssignments(self.criterion, teacher, targets)
+        return MethodInputs(student, teacher, targets, self.criterion, assignments)
+
+    def _blamed(self, error: Diverged, active: Sequence[_ActiveMethod], student: DetectorOutput) -> Diverged:
         """The same error, naming a teacher that gives NaN or infinity, else the detector that is trained."""
-        for request in requests:
-            guide = request.guide
-            of_itself = isinstance(guide.teacher, Teacher) and guide.teacher.is_average and not is_finite(student)
-            if not is_finite(request.taught) and not of_itself:
+        for method in active:
+            supervision = method.supervision
+            teacher = supervision.teacher
+            of_itself = isinstance(teacher, Teacher) and teacher.is_average and not is_finite(student)
+            if not is_finite(method.teacher_output) and not of_itself:
                 return Diverged(
-                    f"{guide.title[0].upper()}{guide.title[1:]} gives NaN or infinity on training images, so that the "
-                    f"{self.role} cannot learn from it. {error.message}",
+                    f"{supervision.title[0].upper()}{supervision.title[1:]} gives NaN or infinity on training images, "
+                    f"so that the {self.role} cannot learn from it. {error.message}",
                     hint=BROKEN_TEACHER,
                 )
         return Diverged(f"The {self.role} diverged. {error.message}", hint=error.hint, pointer=error.pointer)
 
-    def _requests(self, views: Mapping[Source, Tensor], moment: Moment) -> list[_Request]:
-        """Run the teachers of the lessons at work, and collect what these want to know of the student."""
-        requests: list[_Request] = []
-        for guide in self.guides:
-            teacher, lessons = guide.teacher, guide.at_work(moment)
-            if not lessons:
+    def _active_methods(self, inputs: Mapping[InputSpec, Tensor], position: StepPosition) -> list[_ActiveMethod]:
+        """Run the teachers of the active methods, and collect what these request of teacher and student."""
+        found: list[_ActiveMethod] = []
+        for supervision in self.supervisions:
+            teacher, active = supervision.teacher, supervision.active(position)
+            if not active:
                 continue
-            taught = teacher(views[teacher.source])
-            for lesson in lessons:
-                queries = lesson.method.teacher_queries(taught)
-                answer = None if queries is None else teacher.decode(taught, queries)
-                requests.append(_Request(guide, lesson, taught, answer, lesson.method.student_queries(taught, answer)))
-        return requests
+            output = teacher(inputs[teacher.input_spec])
+            for scheduled in active:
+                method = scheduled.method
+                queries = method.teacher_queries(output)
+                predictions = None if queries is None else teacher.decode(output, queries)
+                request = method.student_queries(output, predictions)
+                found.append(_ActiveMethod(supervision, scheduled, output, predictions, request))
+        return found
 
     def _student(
-        self, pixels_BCHW: Tensor, targets: Sequence[Targets], asked: Sequence[Asked | None]
+        self, pixels_BCHW: Tensor, targets: Sequence[Targets], requests: Sequence[QueryRequest | None]
     ) -> tuple[DetectorOutput, list[tuple[DetectorOutput, ...]]]:
-        """Run the student on its own queries and on the groups of them that each method asks for."""
-        wishes = [wish for wish in asked if wish is not None]
-        beside = [queries for wish in wishes if wish.mode == "concat" for queries in wish.groups]
-        again = any(wish.mode == "second_pass" for wish in wishes)
+        """Run the student on its own queries, and on the groups of queries that each request holds."""
+        made = [request for request in requests if request is not None]
+        beside = [queries for request in made if request.mode == "concat" for queries in request.queries]
+        again = any(request.mode == "second_pass" for request in made)
         student = self.detector(pixels_BCHW, targets, beside=beside, keep_maps=again)
-        shared = iter(student.groups)
+        concatenated = iter(student.groups)
 
-        def answer(mode: GroupMode, queries: Queries) -> DetectorOutput:
+        def predictions(mode: GroupMode, queries: Queries) -> DetectorOutput:
             match mode:
                 case "concat":
-                    return next(shared)
+                    return next(concatenated)
                 case "second_decoder_pass":
                     return self.detector.decode(student, queries)
                 case "second_pass":
                     return self.detector.second_pass(pixels_BCHW, student, queries)
 
         return student, [
-            () if wish is None else tuple(answer(wish.mode, queries) for queries in wish.groups) for wish in asked
+            () if request is None else tuple(predictions(request.mode, queries) for queries in request.queries)
+            for request in requests
         ]
 
     def _precision(self) -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ from detrdistill.outputs import DetectorOutput, Queries, of_classes
 
 
 class Teacher:
-    """A detector that only gives signals.
+    """A detector that only teaches.
 
     It is deliberately no `nn.Module`: nothing that walks over modules (train mode, optimiser, moving average,
     checkpoint) can reach it.
@@ -36,7 +36,7 @@ class Teacher:
         self.columns = columns
 
     @property
-    def source(self) -> Preprocessing:
+    def input_spec(self) -> Preprocessing:
         """What it looks at."""
         return self.detector.preprocessing
 

@@ -14,10 +14,10 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.engine.evaluate import Evaluation
 from detrdistill.engine.finite import NonFinite, check_finite, non_finite_tensors
 from detrdistill.engine.gradient_share import backward
-from detrdistill.engine.guide import Lesson, Moment
-from detrdistill.engine.optimizer import Learner, build_optimizer, build_schedule
+from detrdistill.engine.optimizer import StudentWithEma, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
 from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, Evaluated, Event, Role, StepLogged
 from detrdistill.schema.run import TrainingConfig
@@ -82,17 +82,17 @@ class Trainer:
 
     Attributes:
         role: whose curve this is.
-        learner: the student or the control.
-        loss: of a batch; its guides' methods are trained beside the detector.
+        trained: the student or the control.
+        loss: of a batch; the methods of its teachers are trained beside the detector.
         evaluate: a detector on the validation split.
-        export: called with the averaged detector whenever it is the best so far.
+        export: called with the evaluated weights whenever it is the best so far.
         alive: called after every step and every checkpoint.
         state_folder: checkpoints of this detector.
         fingerprint: of the configuration; a checkpoint of another one is refused.
     """
 
     role: Literal["student", "control"]
-    learner: Learner
+    trained: StudentWithEma
     loss: LossStep
     dataset: DetectionDataset
     training: TrainingConfig
@@ -110,11 +110,13 @@ class Trainer:
     def __post_init__(self) -> None:
         self.sampler = EpochSampler(len(self.dataset), self.training.batch_size, self.training.seed)
         self.total_steps = self.training.epochs * self.sampler.steps_per_epoch
-        self.lessons: list[Lesson] = [lesson for guide in self.loss.guides for lesson in guide.lessons]
-        self.extra = nn.ModuleList(lesson.method for lesson in self.lessons)
-        self.detector, self.averaged = self.learner.detector, self.learner.averaged
-        self.trained = [weight for weight in self.detector.parameters() if weight.requires_grad]
-        self.optimizer = build_optimizer(self.detector, self.extra, self.training)
+        self.methods: list[ScheduledMethod] = [
+            scheduled for supervision in self.loss.supervisions for scheduled in supervision.methods
+        ]
+        self.method_modules = nn.ModuleList(scheduled.method for scheduled in self.methods)
+        self.detector, self.ema = self.trained.detector, self.trained.ema
+        self.weights = [weight for weight in self.detector.parameters() if weight.requires_grad]
+        self.optimizer = build_optimizer(self.detector, self.method_modules, self.training)
         self.schedule = build_schedule(self.optimizer, self.training, self.total_steps)
         self.step = 0
         self.meter = Meter()
@@ -170,22 +172,22 @@ class Trainer:
     def _optimise(self, batch: Batch) -> tuple[StepLosses, Tensor]:
         """One optimiser step: losses and gradient norm."""
         self.detector.train()
-        self.extra.train()
+        self.method_modules.train()
         if self.training.freeze_batch_norm:
             freeze_batch_norms(self.detector)
-        losses = self.loss(batch, Moment(self.step, self.total_steps))
+        losses = self.loss(batch, StepPosition(self.step, self.total_steps))
         self.optimizer.zero_grad(set_to_none=True)
-        shares = backward(losses.total, list(losses.measured.values()), self.trained)
+        shares = backward(losses.total, list(losses.measured.values()), self.weights)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, self.training.clip_norm)
         if not torch.isfinite(norm):
             raise Diverged(f"The {self.role} diverged: its gradient is not finite.", hint=TRAIN_MORE_GENTLY)
-        for lesson, share in zip(losses.measured, shares, strict=True):
-            lesson.adapt(share)
+        for scheduled, share in zip(losses.measured, shares, strict=True):
+            scheduled.adapt(share)
         self.optimizer.step()
         self.schedule.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.detector)
+        if self.ema is not None:
+            self.ema.update_parameters(self.detector)
         return losses, norm
 
     def _log(self, weights: dict[str, float]) -> None:
@@ -207,7 +209,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        detector = self.learner.evaluated
+        detector = self.trained.eval_model
         detector.eval()
         metrics, detections = self.evaluate(detector)
         self.report(Evaluated(role=self.role, step=self.step, epoch=self.epoch, metrics=metrics))
@@ -222,8 +224,8 @@ class Trainer:
         hint = TRAIN_MORE_GENTLY + (kept if self.best.ap >= 0 else "")
         tensors = non_finite_tensors(self.detector)
         whose = f"The {self.role}"
-        if self.averaged is not None and not tensors:
-            tensors = non_finite_tensors(self.averaged.module)
+        if self.ema is not None and not tensors:
+            tensors = non_finite_tensors(self.ema.module)
             if tensors:
                 whose = f"The moving average of the {self.role}'s weights"
                 hint += " Its plain weights are finite: training.ema_decay null trains without an average."
@@ -236,9 +238,9 @@ class Trainer:
             "best": [self.best.ap, self.best.epoch],
             "meter": self.meter.state_dict(),
             "detector": self.detector.state_dict(),
-            "averaged": None if self.averaged is None else self.averaged.state_dict(),
-            "methods": self.extra.state_dict(),
-            "adapted": [lesson.adapted for lesson in self.lessons],
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "methods": self.method_modules.state_dict(),
+            "adapted": [scheduled.adapted for scheduled in self.methods],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
@@ -262,11 +264,11 @@ class Trainer:
         self.best = Best(*state["best"])
         self.meter.load_state_dict(state.get("meter", {}))
         self.detector.load_state_dict(state["detector"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.extra.load_state_dict(state["methods"])
-        for lesson, adapted in zip(self.lessons, state["adapted"], strict=True):
-            lesson.adapted = adapted
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.method_modules.load_state_dict(state["methods"])
+        for scheduled, adapted in zip(self.methods, state["adapted"], strict=True):
+            scheduled.adapted = adapted
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])

@@ -22,7 +22,7 @@ class QueryBridge(nn.Module):
 
     Args:
         teacher: whose queries they are.
-        student: who is to take them.
+        student: whose decoder is given them.
         own_reference: let the student derive the references from the projected positional part, where its family can.
     """
 
@@ -38,12 +38,12 @@ class QueryBridge(nn.Module):
             if not teacher.has_position:
                 self.place = nn.Linear(8 * _WAVES, student.width)
 
-    def forward(self, queries: Queries, answered: DetectorOutput) -> Queries:
+    def forward(self, queries: Queries, predictions: DetectorOutput) -> Queries:
         """Convert queries.
 
         Args:
             queries: in the teacher's form.
-            answered: the teacher's predictions from these queries.
+            predictions: the teacher's predictions from these queries.
 
         Returns:
             The same queries in the student's form. No gradient reaches the teacher's.
@@ -51,7 +51,7 @@ class QueryBridge(nn.Module):
         content_BQD = queries.content_BQD.detach().float()
         boxes_BQ4 = queries.reference_BQK
         if boxes_BQ4 is None or boxes_BQ4.shape[-1] < 4:
-            boxes_BQ4 = clamp_to_image(answered.boxes_LBQ4[0])
+            boxes_BQ4 = clamp_to_image(predictions.boxes_LBQ4[0])
         position_BQD = None
         if self.position is not None:
             source_BQD = content_BQD if queries.position_BQD is None else queries.position_BQD.detach().float()

@@ -1,9 +1,9 @@
 """Distillation points: KD-DETR (CVPR 2024, arXiv 2211.08071) and its release.
 
-Teacher and student answer the same queries, so that their predictions correspond by index and nothing is matched.
+Teacher and student are given the same queries, so that their predictions correspond by index and nothing is matched.
 *General* points are drawn at random in every step and probe the teacher everywhere; *specific* points are the
-teacher's own queries. In self-attention an answer depends on the other queries of its group, so the two kinds are two
-groups for the student as they are for the teacher.
+teacher's own queries. In self-attention a prediction depends on the other queries of its group, so the two kinds are
+two groups for the student as they are for the teacher.
 
 Left out on purpose: the release's draw of general references (a normal through a sigmoid, where the paper draws
 uniformly), and its mean over classes, which is `class_weight` divided by their number.
@@ -21,14 +21,14 @@ from detrdistill.losses.divergence import check_scores, divergence, soft_targets
 from detrdistill.losses.normaliser import mean_over_ranks
 from detrdistill.matching import supervising_layers
 from detrdistill.methods.bridge import QueryBridge
-from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
+from detrdistill.methods.method import DetectorShape, GroupMode, Method, MethodInputs, QueryRequest
 from detrdistill.outputs import DetectorOutput, Queries, class_probability
 
 ClassForm = Literal["softmax_kl", "binary"]
 
 
 class DistillationPoints(Method):
-    """Imitate the teacher's answer to each shared query i, weighted by the teacher's confidence.
+    """Imitate the teacher's prediction from each shared query i, weighted by the teacher's confidence.
 
     `sum_i w_i (class_weight KL_i + l1_weight L1_i + giou_weight (1 - GIoU_i)) / sum_i w_i`, where w_i is the highest
     class probability the teacher gives query i; summed over student layers.
@@ -98,21 +98,21 @@ class DistillationPoints(Method):
             reference_BGK = torch.rand(images, self.general, coordinates, device=own.reference_BQK.device)
         return Queries(_drawn_like(own.content_BQD, self.general), position_BGD, reference_BGK)
 
-    def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked:
-        """Specific, then general points in the student's form: a group each, as the teacher answered them."""
-        answers = self._answers(teacher, teacher_group)
-        return Asked(self.group, tuple(self.bridge(answer.queries, answer) for answer in answers))
+    def student_queries(self, teacher: DetectorOutput, teacher_predictions: DetectorOutput | None) -> QueryRequest:
+        """Specific, then general points in the student's form: a group each, as for the teacher."""
+        outputs = self._teacher_outputs(teacher, teacher_predictions)
+        return QueryRequest(self.group, tuple(self.bridge(output.queries, output) for output in outputs))
 
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """Terms `classification`, `l1` and `giou`."""
-        answers = self._answers(signals.teacher, signals.teacher_group)
+        outputs = self._teacher_outputs(inputs.teacher, inputs.teacher_predictions)
         with torch.no_grad():
-            wanted_LBQC = torch.cat([answer.logits_LBQC[self.teacher_layers] for answer in answers], dim=2)
-            wanted_LBQ4 = torch.cat([answer.boxes_LBQ4[self.teacher_layers] for answer in answers], dim=2)
+            wanted_LBQC = torch.cat([output.logits_LBQC[self.teacher_layers] for output in outputs], dim=2)
+            wanted_LBQ4 = torch.cat([output.boxes_LBQ4[self.teacher_layers] for output in outputs], dim=2)
             weight_LBQ = class_probability(wanted_LBQC, self.teacher_scores).amax(-1)
             weight_LBQ = weight_LBQ / mean_over_ranks(weight_LBQ.sum((1, 2), keepdim=True), at_least=1e-6)
-        logits_LBQC = torch.cat([group.logits_LBQC for group in signals.groups], dim=2)
-        boxes_LBQ4 = torch.cat([group.boxes_LBQ4 for group in signals.groups], dim=2)
+        logits_LBQC = torch.cat([group.logits_LBQC for group in inputs.extra_predictions], dim=2)
+        boxes_LBQ4 = torch.cat([group.boxes_LBQ4 for group in inputs.extra_predictions], dim=2)
         giou_LBQ = iou_and_giou(to_xyxy(boxes_LBQ4), to_xyxy(wanted_LBQ4))[1]
         terms = {
             "l1": (weight_LBQ * (boxes_LBQ4 - wanted_LBQ4).abs().sum(-1)).sum(),
@@ -122,13 +122,15 @@ class DistillationPoints(Method):
             terms["classification"] = (weight_LBQ * self._class_loss(logits_LBQC, wanted_LBQC)).sum()
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
-    def _answers(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> list[DetectorOutput]:
+    def _teacher_outputs(
+        self, teacher: DetectorOutput, teacher_predictions: DetectorOutput | None
+    ) -> list[DetectorOutput]:
         """The teacher's predictions from specific and from general points."""
-        answers = [teacher] if self.specific else []
+        outputs = [teacher] if self.specific else []
         if self.general > 0:
-            assert teacher_group is not None, "the step runs the queries this method asks for"
-            answers.append(teacher_group)
-        return answers
+            assert teacher_predictions is not None, "the step runs the queries this method asks for"
+            outputs.append(teacher_predictions)
+        return outputs
 
     def _class_loss(self, logits_LBQC: Tensor, wanted_LBQC: Tensor) -> Tensor:
         if self.class_form == "softmax_kl":

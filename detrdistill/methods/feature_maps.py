@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detrdistill.methods.feature_pairs import FeaturePairs, Source
-from detrdistill.methods.method import DetectorShape, Method, Signals
+from detrdistill.methods.feature_pairs import FeaturePairs, FeatureSource
+from detrdistill.methods.method import DetectorShape, Method, MethodInputs
 
 
 class FeatureMaps(Method):
@@ -30,7 +30,7 @@ class FeatureMaps(Method):
         *,
         form: Literal["fitnet", "mgd"] = "fitnet",
         weight: float = 1.0,
-        source: Source = "neck",
+        source: FeatureSource = "neck",
         mask_ratio: float = 0.65,
     ):
         super().__init__()
@@ -45,9 +45,9 @@ class FeatureMaps(Method):
         """As the base class."""
         return {f"{self.name}.features": self.weight}
 
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """The term `features`, summed over levels."""
-        pairs = self.pairs(signals)
+        pairs = self.pairs(inputs)
         if self.generators is None:
             losses = [F.mse_loss(student_BDHW, teacher_BDHW) for teacher_BDHW, student_BDHW in pairs]
         else:

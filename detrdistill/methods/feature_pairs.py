@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detrdistill.errors import ConfigError
-from detrdistill.methods.method import DetectorShape, Signals
+from detrdistill.methods.method import DetectorShape, MethodInputs
 from detrdistill.outputs import strides
 
-Source = Literal["neck", "memory"]
+FeatureSource = Literal["neck", "memory"]
 """Feature maps before the transformer encoder, or those that the decoder attends to."""
 
 
@@ -23,9 +23,9 @@ class FeaturePairs(nn.Module):
         widths: channels of each pair of maps, the teacher's.
     """
 
-    def __init__(self, teacher: DetectorShape, student: DetectorShape, source: Source):
+    def __init__(self, teacher: DetectorShape, student: DetectorShape, source: FeatureSource):
         super().__init__()
-        self.source: Source = source
+        self.source: FeatureSource = source
         self.teacher_height = teacher.image_height
         self.student_height = student.image_height
         teacher_levels, student_levels = _widths(teacher, source), _widths(student, source)
@@ -44,10 +44,10 @@ class FeaturePairs(nn.Module):
             for stride in shared
         )
 
-    def forward(self, signals: Signals) -> list[tuple[Tensor, Tensor]]:
+    def forward(self, inputs: MethodInputs) -> list[tuple[Tensor, Tensor]]:
         """The teacher's and the student's `feature_BDHW` of each level both have, in float32."""
-        teacher_maps: tuple[Tensor, ...] = getattr(signals.teacher, self.source)
-        student_maps: tuple[Tensor, ...] = getattr(signals.student, self.source)
+        teacher_maps: tuple[Tensor, ...] = getattr(inputs.teacher, self.source)
+        student_maps: tuple[Tensor, ...] = getattr(inputs.student, self.source)
         teacher_at = dict(zip(strides(teacher_maps, self.teacher_height), teacher_maps, strict=True))
         student_at = dict(zip(strides(student_maps, self.student_height), student_maps, strict=True))
         shared = [stride for stride in teacher_at if stride in student_at]
@@ -61,14 +61,14 @@ class FeaturePairs(nn.Module):
         return pairs
 
 
-def real_cells(real_BHW: Tensor | None, feature_BDHW: Tensor) -> Tensor | None:
+def cell_mask(pixel_mask_BHW: Tensor | None, feature_BDHW: Tensor) -> Tensor | None:
     """Cells of a feature map with any pixel of the image in them: bool `[B, H, W]`; None where nothing is padded."""
-    if real_BHW is None:
+    if pixel_mask_BHW is None:
         return None
-    return F.adaptive_max_pool2d(real_BHW[:, None].float(), feature_BDHW.shape[-2:])[:, 0] > 0
+    return F.adaptive_max_pool2d(pixel_mask_BHW[:, None].float(), feature_BDHW.shape[-2:])[:, 0] > 0
 
 
-def _widths(detector: DetectorShape, source: Source) -> dict[int, int]:
+def _widths(detector: DetectorShape, source: FeatureSource) -> dict[int, int]:
     """Channels of each level by stride."""
     if source == "memory":
         return dict.fromkeys(detector.memory_strides, detector.width)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from detrdistill.methods.feature_pairs import FeaturePairs, real_cells
-from detrdistill.methods.method import DetectorShape, Method, Signals
+from detrdistill.methods.feature_pairs import FeaturePairs, cell_mask
+from detrdistill.methods.method import DetectorShape, Method, MethodInputs
 from detrdistill.outputs import Targets
 
 
@@ -46,15 +46,15 @@ class ForegroundMemory(Method):
             f"{self.name}.background": self.weight * self.background_weight,
         }
 
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """Terms `foreground` and `background`."""
         foreground, background = [], []
-        for teacher_BDHW, student_BDHW in self.pairs(signals):
-            real_BHW = real_cells(signals.teacher.real_BHW, teacher_BDHW)
-            if real_BHW is None:
-                real_BHW = torch.ones_like(teacher_BDHW[:, 0], dtype=torch.bool)
-            object_BHW = object_weights(signals.targets, real_BHW)
-            rest_BHW = real_BHW & (object_BHW == 0)
+        for teacher_BDHW, student_BDHW in self.pairs(inputs):
+            valid_BHW = cell_mask(inputs.teacher.pixel_mask_BHW, teacher_BDHW)
+            if valid_BHW is None:
+                valid_BHW = torch.ones_like(teacher_BDHW[:, 0], dtype=torch.bool)
+            object_BHW = object_weights(inputs.targets, valid_BHW)
+            rest_BHW = valid_BHW & (object_BHW == 0)
             error_BHW = (teacher_BDHW - student_BDHW).square().sum(1)
             foreground.append((object_BHW * error_BHW).sum((1, 2)).mean())
             cells_B = rest_BHW.sum((1, 2)).clamp(min=1)
@@ -65,21 +65,21 @@ class ForegroundMemory(Method):
         }
 
 
-def object_weights(targets: Sequence[Targets], real_BHW: Tensor) -> Tensor:
+def object_weights(targets: Sequence[Targets], valid_BHW: Tensor) -> Tensor:
     """M S: at each cell that boxes touch, the inverse of the smallest one's number of cells; elsewhere zero.
 
     Args:
         targets: ground truth of each image, as fractions of its unpadded part.
-        real_BHW: cells of the image. Padding is below and to the right of it.
+        valid_BHW: cells of the image. Padding is below and to the right of it.
 
     Returns:
         float32 `[B, H, W]`. The weights of a box that no smaller one overlaps sum to one.
     """
-    weights_BHW = torch.zeros_like(real_BHW, dtype=torch.float32)
+    weights_BHW = torch.zeros_like(valid_BHW, dtype=torch.float32)
     for image, target in enumerate(targets):
         if len(target.boxes_N4) == 0:
             continue
-        rows, columns = real_BHW[image].any(1), real_BHW[image].any(0)
+        rows, columns = valid_BHW[image].any(1), valid_BHW[image].any(0)
         rows_NH = _touched(target.boxes_N4[:, 1::2], rows)
         columns_NW = _touched(target.boxes_N4[:, 0::2], columns)
         cells_N = rows_NH.sum(1) * columns_NW.sum(1)

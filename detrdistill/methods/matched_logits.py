@@ -26,7 +26,7 @@ from detrdistill.matching import (
     soft_bce_cost,
     soft_cross_entropy_cost,
 )
-from detrdistill.methods.method import DetectorShape, Method, Signals
+from detrdistill.methods.method import DetectorShape, Method, MethodInputs
 from detrdistill.outputs import Targets
 
 _EXCLUDED = 1e6
@@ -115,25 +115,25 @@ class MatchedLogits(Method):
         }
         return {f"{self.name}.{term}": self.weight * weight for term, weight in weights.items()}
 
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
         with torch.no_grad():
-            teacher_logits_LBTC = signals.teacher.logits_LBQC[self.teacher_layers]
-            probability_LBTC = soft_targets(teacher_logits_LBTC, signals.teacher.scores, self.scores)
-            score_LBT = signals.teacher.probability[self.teacher_layers].amax(-1)
-            teacher_boxes_LBT4 = signals.teacher.boxes_LBQ4[self.teacher_layers]
+            teacher_logits_LBTC = inputs.teacher.logits_LBQC[self.teacher_layers]
+            probability_LBTC = soft_targets(teacher_logits_LBTC, inputs.teacher.scores, self.scores)
+            score_LBT = inputs.teacher.probability[self.teacher_layers].amax(-1)
+            teacher_boxes_LBT4 = inputs.teacher.boxes_LBQ4[self.teacher_layers]
             if self.clamp_teacher_boxes:
                 teacher_boxes_LBT4 = clamp_to_image(teacher_boxes_LBT4)
-        logits_LBQC = signals.student.logits_LBQC[self.student_layers]
-        boxes_LBQ4 = signals.student.boxes_LBQ4[self.student_layers]
-        selected_LBT = self._selected(signals, score_LBT, teacher_boxes_LBT4)
+        logits_LBQC = inputs.student.logits_LBQC[self.student_layers]
+        boxes_LBQ4 = inputs.student.boxes_LBQ4[self.student_layers]
+        selected_LBT = self._selected(inputs, score_LBT, teacher_boxes_LBT4)
         predictions = (logits_LBQC, boxes_LBQ4, probability_LBTC, teacher_boxes_LBT4)
         if self.split:
-            positives, negatives = self._match_apart(*predictions, self._positive(signals), selected_LBT)
+            positives, negatives = self._match_apart(*predictions, self._positive(inputs), selected_LBT)
         else:
             positives, negatives = self._match(*predictions, selected_LBT), None
 
-        weight_P = self._pair_weights(positives, score_LBT, signals.targets)
+        weight_P = self._pair_weights(positives, score_LBT, inputs.targets)
         terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, positives, weight_P)
         if self.class_weight > 0:
             student_PC = logits_LBQC[positives.layer_P, positives.image_P, positives.query_P]
@@ -142,11 +142,11 @@ class MatchedLogits(Method):
         if self.split:
             terms = {name: self.positive_weight * term for name, term in terms.items()}
         if negatives is not None:
-            weight_P = self.negative_weight * self._pair_weights(negatives, score_LBT, signals.targets)
+            weight_P = self.negative_weight * self._pair_weights(negatives, score_LBT, inputs.targets)
             box_terms = self._box_terms(boxes_LBQ4, teacher_boxes_LBT4, negatives, weight_P)
             terms |= {f"negative_{name}": term for name, term in box_terms.items()}
         if self.contrast is not None:
-            terms["contrastive"] = self._contrastive(signals, positives)
+            terms["contrastive"] = self._contrastive(inputs, positives)
         return {f"{self.name}.{term}": value for term, value in terms.items()}
 
     def _class_cost(self, logits_LBQC: Tensor, probability_LBTC: Tensor) -> Tensor:
@@ -154,29 +154,29 @@ class MatchedLogits(Method):
             return soft_cross_entropy_cost(logits_LBQC, probability_LBTC)
         return soft_bce_cost(logits_LBQC, probability_LBTC)
 
-    def _positive(self, signals: Signals) -> Tensor:
+    def _positive(self, inputs: MethodInputs) -> Tensor:
         """Teacher queries that the ground truth is assigned to: bool `[L, B, T]`."""
-        logits_LBTC = signals.teacher.logits_LBQC[self.teacher_layers]
+        logits_LBTC = inputs.teacher.logits_LBQC[self.teacher_layers]
         positive_LBT = torch.zeros_like(logits_LBTC[..., 0], dtype=torch.bool)
-        chosen = signals.teacher_assignment.select_layers(self.teacher_layers)
+        chosen = inputs.teacher_assignment.select_layers(self.teacher_layers)
         positive_LBT[chosen.layer_P, chosen.image_P, chosen.query_P] = True
         return positive_LBT
 
     @torch.no_grad()
-    def _selected(self, signals: Signals, score_LBT: Tensor, teacher_boxes_LBT4: Tensor) -> Tensor | None:
+    def _selected(self, inputs: MethodInputs, score_LBT: Tensor, teacher_boxes_LBT4: Tensor) -> Tensor | None:
         """Teacher queries to distil: bool `[L, B, T]`, or None for all. Each condition narrows the choice."""
-        found_BT = signals.teacher.found_BQ
-        if self.selection == "all" and self.top_queries is None and self.score_floor == 0 and found_BT is None:
+        valid_BT = inputs.teacher.valid_BQ
+        if self.selection == "all" and self.top_queries is None and self.score_floor == 0 and valid_BT is None:
             return None
         selected_LBT = score_LBT >= self.score_floor
-        if found_BT is not None:
-            selected_LBT &= found_BT
+        if valid_BT is not None:
+            selected_LBT &= valid_BT
         if self.top_queries is not None:
             best_LBK = score_LBT.topk(min(self.top_queries, score_LBT.shape[-1])).indices
             selected_LBT &= torch.zeros_like(selected_LBT).scatter(-1, best_LBK, value=True)
         if self.selection == "near_targets":
-            giou_LBT = overlaps(teacher_boxes_LBT4, signals.targets)[1].amax(-1)
-            selected_LBT &= self._positive(signals) | (giou_LBT > self.selection_giou)
+            giou_LBT = overlaps(teacher_boxes_LBT4, inputs.targets)[1].amax(-1)
+            selected_LBT &= self._positive(inputs) | (giou_LBT > self.selection_giou)
         return selected_LBT
 
     @torch.no_grad()
@@ -250,10 +250,10 @@ class MatchedLogits(Method):
             "giou": (weight_P * (1 - giou_P)).sum(),
         }
 
-    def _contrastive(self, signals: Signals, pairs: Assignment) -> Tensor:
+    def _contrastive(self, inputs: MethodInputs, pairs: Assignment) -> Tensor:
         assert self.contrast is not None
-        student_LBQD = signals.student.hidden_LBQD[self.student_layers]
-        teacher_LBTD = signals.teacher.hidden_LBQD[self.teacher_layers]
+        student_LBQD = inputs.student.hidden_LBQD[self.student_layers]
+        teacher_LBTD = inputs.teacher.hidden_LBQD[self.teacher_layers]
         student_PD = student_LBQD[pairs.layer_P, pairs.image_P, pairs.query_P]
         teacher_PD = teacher_LBTD[pairs.layer_P, pairs.image_P, pairs.target_P]
         total = student_PD.new_zeros(())

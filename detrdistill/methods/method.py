@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from detrdistill.matching import Assignment
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
 GroupMode = Literal["concat", "second_decoder_pass", "second_pass"]
-"""How a further group of queries runs through the student: beside its own queries in one decoder pass, in a second
+"""How an extra group of queries runs through the student: beside its own queries in one decoder pass, in a second
 decoder pass over the same memory, or in a second pass of the same feature maps through encoder and decoder. Equal
 without dropout."""
 
@@ -43,41 +43,51 @@ class DetectorShape:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QueryRequest:
     """Queries that a method wants the student to answer, and how they run."""
 
     mode: GroupMode
-    groups: tuple[Queries, ...]
-    """Each is answered without sight of the others."""
+    queries: tuple[Queries, ...]
+    """Groups of queries; each is answered without sight of the others."""
+
+
+class TeacherAssignments:
+    """Ground truth to teacher queries, in every teacher layer: solved once a step for all methods, when first asked."""
+
+    def __init__(self, criterion: SetCriterion, teacher: DetectorOutput, targets: Sequence[Targets]):
+        self._solve = partial(criterion.match, teacher.logits_LBQC, teacher.boxes_LBQ4, targets, teacher.scores)
+
+    @cached_property
+    def solved(self) -> Assignment:
+        """Pairs of all layers and images."""
+        return self._solve()
 
 
 @dataclass(frozen=True)
-class Signals:
+class MethodInputs:
     """Everything one training step offers to a method. The teacher's tensors carry no gradient."""
 
     student: DetectorOutput
     teacher: DetectorOutput
     targets: Sequence[Targets]
     criterion: SetCriterion
-    groups: tuple[DetectorOutput, ...] = ()
-    """The student's predictions from each group of queries the method asked it for."""
-    teacher_group: DetectorOutput | None = None
-    """The teacher's predictions from the queries the method asked it for."""
+    assignments: TeacherAssignments
+    """Of this teacher."""
+    extra_predictions: tuple[DetectorOutput, ...] = ()
+    """The student's predictions from each group of queries that the method has requested."""
+    teacher_predictions: DetectorOutput | None = None
+    """The teacher's predictions from the queries that the method has requested of it."""
 
-    origin: "Signals | None" = None
-    """The signals these were made from, which solve the teacher's assignment once for all methods."""
+    def with_extra(
+        self, extra_predictions: tuple[DetectorOutput, ...], teacher_predictions: DetectorOutput | None
+    ) -> "MethodInputs":
+        """The same inputs, with the predictions that one method has requested."""
+        return replace(self, extra_predictions=extra_predictions, teacher_predictions=teacher_predictions)
 
-    def given(self, groups: tuple[DetectorOutput, ...], teacher_group: DetectorOutput | None) -> "Signals":
-        """The same signals, with the answers to what one method asked for."""
-        return replace(self, groups=groups, teacher_group=teacher_group, origin=self)
-
-    @cached_property
+    @property
     def teacher_assignment(self) -> Assignment:
         """Ground truth to teacher queries, in every teacher layer."""
-        if self.origin is not None:
-            return self.origin.teacher_assignment
-        teacher = self.teacher
-        return self.criterion.match(teacher.logits_LBQC, teacher.boxes_LBQ4, self.targets, teacher.scores)
+        return self.assignments.solved
 
 
 class Method(nn.Module, ABC):
@@ -90,7 +100,7 @@ class Method(nn.Module, ABC):
         """Coefficient of every term that `forward` can return."""
 
     @abstractmethod
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """Unweighted terms, named `<method>.<term>`."""
 
     def teacher_queries(self, teacher: DetectorOutput) -> Queries | None:
@@ -98,12 +108,14 @@ class Method(nn.Module, ABC):
         del teacher
         return None
 
-    def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked | None:
+    def student_queries(
+        self, teacher: DetectorOutput, teacher_predictions: DetectorOutput | None
+    ) -> QueryRequest | None:
         """Queries to run through the student beside its own; None: the method needs none.
 
         Args:
             teacher: its own predictions.
-            teacher_group: its predictions from what `teacher_queries` asked for.
+            teacher_predictions: its predictions from what `teacher_queries` has requested.
         """
-        del teacher, teacher_group
+        del teacher, teacher_predictions
         return None

@@ -13,7 +13,7 @@ from torch import Tensor
 from detrdistill.losses.set_criterion import TERMS, SetCriterion
 from detrdistill.matching import supervising_layers
 from detrdistill.methods.bridge import QueryBridge
-from detrdistill.methods.method import Asked, DetectorShape, GroupMode, Method, Signals
+from detrdistill.methods.method import DetectorShape, GroupMode, Method, MethodInputs, QueryRequest
 from detrdistill.outputs import DetectorOutput
 
 AssignmentSource = Literal["student", "teacher_layer", "teacher_last"]
@@ -47,24 +47,24 @@ class QueryPrior(Method):
         """As the base class."""
         return {f"{self.name}.{term}": self.weight * self.term_weights[term] for term in TERMS}
 
-    def student_queries(self, teacher: DetectorOutput, teacher_group: DetectorOutput | None) -> Asked:
+    def student_queries(self, teacher: DetectorOutput, teacher_predictions: DetectorOutput | None) -> QueryRequest:
         """The teacher's own queries in the student's form."""
-        del teacher_group
-        return Asked(self.group, (self.bridge(teacher.queries, teacher),))
+        del teacher_predictions
+        return QueryRequest(self.group, (self.bridge(teacher.queries, teacher),))
 
-    def forward(self, signals: Signals) -> dict[str, Tensor]:
+    def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
         """Terms `classification`, `l1` and `giou` over all supervised predictions of the group."""
-        (group,) = signals.groups
+        (group,) = inputs.extra_predictions
         logits_LBQC, boxes_LBQ4 = group.supervised()
         extra = len(logits_LBQC) - len(self.teacher_layer_of)  # an initial prediction goes with the first layer
         match self.assignment:
             case "student":
-                pairs = signals.criterion.match(logits_LBQC, boxes_LBQ4, signals.targets, group.scores)
+                pairs = inputs.criterion.match(logits_LBQC, boxes_LBQ4, inputs.targets, group.scores)
             case "teacher_layer":
                 layers = self.teacher_layer_of[:1] * extra + self.teacher_layer_of
-                pairs = signals.teacher_assignment.select_layers(layers)
+                pairs = inputs.teacher_assignment.select_layers(layers)
             case "teacher_last":
-                last = len(signals.teacher.logits_LBQC) - 1
-                pairs = signals.teacher_assignment.select_layers([last] * len(logits_LBQC))
-        losses = signals.criterion.losses(logits_LBQC, boxes_LBQ4, pairs, signals.targets)
+                last = len(inputs.teacher.logits_LBQC) - 1
+                pairs = inputs.teacher_assignment.select_layers([last] * len(logits_LBQC))
+        losses = inputs.criterion.losses(logits_LBQC, boxes_LBQ4, pairs, inputs.targets)
         return {f"{self.name}.{term}": value for term, value in losses.items()}

@@ -26,8 +26,8 @@ from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
-from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
@@ -121,15 +121,15 @@ def step_cost() -> dict[str, Any]:
     student.train()
     frozen = Teacher(teacher, tuple(range(10)))
     inputs = [DetectorInput(student.preprocessing)]
-    guide = Guide(frozen, [Lesson(method) for method in methods])
+    supervision = TeacherSupervision(frozen, [ScheduledMethod(method) for method in methods])
     plain = LossStep(student, criterion, [], inputs, None, device)
-    distilled = LossStep(student, criterion, [guide], inputs, None, device)
+    distilled = LossStep(student, criterion, [supervision], inputs, None, device)
     batch = _batch(side, batch_size)
-    pixels = inputs[0].normalise(batch.images[0].to(device))
+    pixels = inputs[0].normalise(batch.inputs[0].to(device))
 
     def train(step: LossStep) -> Callable[[], None]:
         def act() -> None:
-            step(batch).total.backward()
+            step(batch, StepPosition(step=0, total_steps=1)).total.backward()
 
         return act
 

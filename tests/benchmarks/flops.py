@@ -15,8 +15,8 @@ from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
-from detrdistill.engine.guide import Guide, Lesson
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
@@ -40,15 +40,17 @@ def main() -> None:
         (Targets(torch.randint(0, CLASSES, (7,)), torch.rand(7, 4) * 0.3 + 0.2),),
         (1,),
     )
-    pixels = inputs[0].normalise(batch.images[0])
+    pixels = inputs[0].normalise(batch.inputs[0])
     student.train()
     forward = _count(lambda: frozen(pixels))
 
-    def step(*guides: Guide) -> None:
-        LossStep(student, criterion, guides, inputs, None, cpu)(batch).total.backward()
+    def step(*supervisions: TeacherSupervision) -> None:
+        LossStep(student, criterion, supervisions, inputs, None, cpu)(
+            batch, StepPosition(step=0, total_steps=1)
+        ).total.backward()
 
     plain = _count(step)
-    distilled = _count(lambda: step(Guide(frozen, [Lesson(method) for method in methods])))
+    distilled = _count(lambda: step(TeacherSupervision(frozen, [ScheduledMethod(method) for method in methods])))
     print(
         f"{family}, {teacher_size} to {student_size}, {side} px, GFLOP an image: teacher forward {forward:.0f}, "
         f"plain step {plain:.0f}, distilled step {distilled:.0f}"

@@ -28,7 +28,7 @@ from detrdistill.data.dataset import Batch
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
-from tests.core.engine.test_step import methods_of, step_of
+from tests.core.engine.test_step import HALFWAY, methods_of, step_of
 from tests.support.factories import targets_of
 
 FILE = Path(__file__).with_name("curves.json")
@@ -77,7 +77,7 @@ def curve(method: Mapping[str, object]) -> list[float]:
     torch.manual_seed(0)  # random points and masks
     losses: list[float] = []
     for _ in range(STEPS):
-        total = step(batch).total
+        total = step(batch, HALFWAY).total
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()

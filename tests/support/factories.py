@@ -9,7 +9,7 @@ from detrdistill.catalog import Scores
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.method import DetectorShape, Signals
+from detrdistill.methods.method import DetectorShape, MethodInputs, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 from detrdistill.schema.run import ArchitectureConfig
 
@@ -48,7 +48,7 @@ def output_of(
     hidden: Tensor | None = None,
     neck: tuple[Tensor, ...] = (),
     scores: Scores = "sigmoid",
-    real_BHW: Tensor | None = None,
+    pixel_mask_BHW: Tensor | None = None,
 ) -> DetectorOutput:
     """One image, one layer unless the tensors say otherwise."""
     logits_LBQC, boxes_LBQ4 = (_with_axes(torch.as_tensor(value, dtype=torch.float32)) for value in (logits, boxes))
@@ -63,7 +63,7 @@ def output_of(
         scores=scores,
         neck=neck,
         memory=neck,
-        real_BHW=real_BHW,
+        pixel_mask_BHW=pixel_mask_BHW,
     )
 
 
@@ -87,16 +87,18 @@ def shape_like(output: DetectorOutput, *, height: int = 2) -> DetectorShape:
     )
 
 
-def signals_of(
+def inputs_of(
     student: DetectorOutput,
     teacher: DetectorOutput,
     targets: Sequence[Targets],
     *,
-    groups: tuple[DetectorOutput, ...] = (),
-    teacher_group: DetectorOutput | None = None,
+    extra_predictions: tuple[DetectorOutput, ...] = (),
+    teacher_predictions: DetectorOutput | None = None,
     criterion: SetCriterion | None = None,
-) -> Signals:
-    return Signals(student, teacher, targets, criterion or SetCriterion(), groups, teacher_group)
+) -> MethodInputs:
+    criterion = criterion or SetCriterion()
+    assignments = TeacherAssignments(criterion, teacher, targets)
+    return MethodInputs(student, teacher, targets, criterion, assignments, extra_predictions, teacher_predictions)
 
 
 def _with_axes(values: Tensor) -> Tensor:

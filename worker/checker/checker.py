@@ -224,8 +224,8 @@ class _Doorbell:
             self._connection = None
 
 
-def _is_over(moment: float) -> bool:
-    return time.monotonic() > moment
+def _is_over(position: float) -> bool:
+    return time.monotonic() > position
 
 
 def _crashed_too_often(times: int, how: str) -> Refused:

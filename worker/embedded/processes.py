@@ -71,9 +71,9 @@ class Service:
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.alive:
-                raise Unavailable(f"{self.name} ended while starting:\n{self.last_words()}")
+                raise Unavailable(f"{self.name} ended while starting:\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise Unavailable(f"{self.name} did not answer within {seconds:.0f} s:\n{self.last_words()}")
+                raise Unavailable(f"{self.name} did not answer within {seconds:.0f} s:\n{self.log_tail()}")
             time.sleep(0.05)
 
     def keep_alive(self) -> bool:
@@ -87,7 +87,7 @@ class Service:
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < _RESTART_WINDOW_SECONDS] + [now]
         if len(self._restarts) > _MOST_RESTARTS:
-            raise Unavailable(f"{self.name} keeps ending:\n{self.last_words()}")
+            raise Unavailable(f"{self.name} keeps ending:\n{self.log_tail()}")
         self.start()
         return True
 
@@ -107,7 +107,7 @@ class Service:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def last_words(self, lines: int = 12) -> str:
+    def log_tail(self, lines: int = 12) -> str:
         """End of its log, and where to read more."""
         try:
             end = self.log.read_text(errors="replace").splitlines()[-lines:]

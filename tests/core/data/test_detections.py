@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detrdistill.data.dataset import DetectionDataset
-from detrdistill.data.detections import RecordedDetections, whole_picture
+from detrdistill.data.detections import RecordedDetections, image_corners
 from detrdistill.data.transforms import DetectorInput, augmentation
 from detrdistill.files.black_boxes import Detection, read_detections
 from detrdistill.files.coco import ImageRecord, read_splits
@@ -23,9 +23,9 @@ def view_of(
 ) -> Tensor:
     """Detections of the 100 x 50 picture, whose corners have gone to these places of a canvas (height, width)."""
     found = {RECORD.path: [Detection(box, 0.5, 2) for box in boxes]}
-    moved = whole_picture(*canvas)
+    moved = image_corners(*canvas)
     moved[:] = torch.tensor(corners) - 0.5
-    return RecordedDetections(found).view(RECORD, moved)
+    return RecordedDetections(found).rows(RECORD, moved)
 
 
 def test_a_picture_left_alone_by_hand():

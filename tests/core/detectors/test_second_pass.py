@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 from detrdistill.detectors.detector import Detector
 from detrdistill.outputs import DetectorOutput, Queries
 from tests.core.detectors.test_detectors import foreign_queries
-from tests.core.engine.test_step import BATCH, methods_config, step_of
+from tests.core.engine.test_step import BATCH, HALFWAY, methods_config, step_of
 from tests.support.factories import DETECTORS, SIDE, tiny_detector
 
 QUICK = ("conditional-detr", "adamixer", "rt-detr", "deimv2", "lw-detr")
@@ -97,7 +97,7 @@ def test_the_released_query_prior_runs_the_backbone_once_a_step():
     step = step_of(student, teacher, methods_config("official"))
     with counted(student) as calls:
         for _ in range(3):
-            step(BATCH).total.backward()
+            step(BATCH, HALFWAY).total.backward()
     assert len(calls) == 3
 
 
@@ -106,7 +106,7 @@ def test_one_step_counts_the_batch_once_in_every_batch_norm():
 
     def statistics(variant: str) -> dict[str, Tensor]:
         student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", queries=12, seed=1)
-        step_of(student, teacher, methods_config(variant))(BATCH)
+        step_of(student, teacher, methods_config(variant))(BATCH, HALFWAY)
         return {name: value for name, value in student.named_buffers() if "running" in name or "tracked" in name}
 
     twice, once = statistics("official"), statistics("paper")

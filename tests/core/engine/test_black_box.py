@@ -20,7 +20,7 @@ from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.schema.paths import Paths
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 METHOD = {"kind": "matched_logits", "variant": "recommended"}
 SIDE = 64
@@ -39,8 +39,8 @@ def test_scores_become_logits_by_hand():
     expected = torch.tensor([[[none, logit(0.8), none], [most, none, none]], [[none, none, none], [none, none, none]]])
     torch.testing.assert_close(output.logits_LBQC, expected[None])
     assert torch.equal(output.boxes_LBQ4[0, 0], rows[0, :2, :4])
-    assert output.found_BQ is not None
-    assert output.found_BQ.tolist() == [[True, True], [False, False]]
+    assert output.valid_BQ is not None
+    assert output.valid_BQ.tolist() == [[True, True], [False, False]]
     assert output.hidden_LBQD.shape == (1, 2, 2, 0)
 
 
@@ -56,7 +56,7 @@ def test_queries_that_hold_nothing_are_not_distilled():
     boxes = [[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]]
     student = output_of(torch.zeros(1, 2, 2, 1), torch.tensor(boxes).expand(1, 2, 2, 4))
     method = MatchedLogits(shape_like(teacher), shape_like(student))
-    terms = method(signals_of(student, teacher, [targets_of([], []), targets_of([], [])]))
+    terms = method(inputs_of(student, teacher, [targets_of([], []), targets_of([], [])]))
     assert terms["matched_logits.l1"].item() == pytest.approx((0 + 0 + 0.4) / 3)
     assert terms["matched_logits.giou"].item() == pytest.approx((0 + 0 + 1 - 0.04 / 0.16) / 3)
     assert terms["matched_logits.classification"].item() == pytest.approx(0, abs=1e-6)

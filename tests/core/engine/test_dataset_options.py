@@ -37,12 +37,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     sessions: list[Any] = []
 
-    class Read(engine.Session):
+    class Read(engine.RunContext):
         def new_student(self) -> Any:
             sessions.append(self)
             raise Stopped("far enough")
 
-    monkeypatch.setattr(engine, "Session", Read)
+    monkeypatch.setattr(engine, "RunContext", Read)
     return sessions
 
 
@@ -50,8 +50,8 @@ def test_options_of_a_run_file(one_file: Path, tmp_path: Path, opened: list[Any]
     paths = {"dataset": "data", "work": "work", "dataset_options": OPTIONS}
     (tmp_path / "run.json").write_text(json.dumps({"config": CONFIG, "paths": paths}))
     assert main([str(tmp_path / "run.json")]) == 3
-    [session] = opened
-    assert [len(found.images) for found in (session.train_set, session.val_set)] == [9, 3]
+    [context] = opened
+    assert [len(found.images) for found in (context.train_set, context.val_set)] == [9, 3]
 
 
 def test_options_of_a_worker(one_file: Path, tmp_path: Path, opened: list[Any]):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
-from detrdistill.engine import session
+from detrdistill.engine import context
+from detrdistill.engine.context import RunContext
 from detrdistill.engine.evaluate import CocoEvaluator
 from detrdistill.engine.finite import NonFinite, non_finite_tensors
-from detrdistill.engine.guide import Guide, Lesson
-from detrdistill.engine.optimizer import Learner, moving_average
+from detrdistill.engine.optimizer import StudentWithEma, moving_average
 from detrdistill.engine.run import run
-from detrdistill.engine.session import Session
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import ScheduledMethod, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.engine.train import Trainer
 from detrdistill.engine.verify import evaluate_folder
@@ -31,7 +31,7 @@ from detrdistill.schema.paths import Paths
 from detrdistill.schema.run import ArchitectureConfig
 from tests.core.engine.test_evaluate import truth_of
 from tests.core.engine.test_run import METHODS, STUDENT, TRAINING, Recorder, config_of, train_config
-from tests.core.engine.test_step import BATCH, methods_config, step_of
+from tests.core.engine.test_step import BATCH, HALFWAY, methods_config, step_of
 from tests.support.factories import TINY, output_of, tiny_detector
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -147,13 +147,13 @@ def test_weights_that_break_in_the_last_step_leave_the_best_epoch_on_disk(
     first, last = (event.metrics.ap for event in recorder.of(Evaluated))
     assert f"The weights of epoch 1 (AP {first:.4f}) stay in the folder student" in error.hint
     assert last == 0
-    assert non_finite_tensors(nn.ModuleDict({"kept": session.load_detector(tmp_path / "student", 64)[0]})) == []
+    assert non_finite_tensors(nn.ModuleDict({"kept": context.load_detector(tmp_path / "student", 64)[0]})) == []
 
 
 def test_the_moving_average_is_named_where_the_plain_weights_are_finite(
     rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    after_the_last_step(monkeypatch, lambda trainer: spoil(next(trainer.averaged.parameters()), NAN))  # pyright: ignore
+    after_the_last_step(monkeypatch, lambda trainer: spoil(next(trainer.ema.parameters()), NAN))  # pyright: ignore
     error, recorder = diverged(train_config(training=QUICK), Paths(rectangles, tmp_path))
     assert error.message.startswith("The moving average of the student's weights diverged")
     assert "training.ema_decay" in error.hint
@@ -162,17 +162,17 @@ def test_the_moving_average_is_named_where_the_plain_weights_are_finite(
 
 def spoil_new_student(monkeypatch: pytest.MonkeyPatch, act: Callable[[Detector], None], *, number: int = 0) -> None:
     """Change the detector as it starts: the first is the student, the second the control."""
-    new_student, made = Session.new_student, iter(range(9))
+    new_student, made = RunContext.new_student, iter(range(9))
 
-    def spoiled(run_session: Session) -> Learner:
-        learner = new_student(run_session)
+    def spoiled(run_context: RunContext) -> StudentWithEma:
+        learner = new_student(run_context)
         if next(made) == number:
             act(learner.detector)
-            decay = run_session.config.training.ema_decay
-            return Learner(learner.detector, None if decay is None else moving_average(learner.detector, decay))
+            decay = run_context.config.training.ema_decay
+            return StudentWithEma(learner.detector, None if decay is None else moving_average(learner.detector, decay))
         return learner
 
-    monkeypatch.setattr(Session, "new_student", spoiled)
+    monkeypatch.setattr(RunContext, "new_student", spoiled)
 
 
 def test_statistics_that_only_evaluation_reads_are_noticed(
@@ -282,30 +282,32 @@ def test_a_further_teacher_is_named(broken_teachers: dict[str, Path], rectangles
 
 def guided(teacher: Teacher, student: Detector, name: str = "", role: str = "student") -> LossStep:
     step = step_of(student, tiny_detector("rt-detr", queries=12, seed=1), methods_config("recommended"))
-    guide = Guide(teacher, [Lesson(lesson.method) for lesson in step.guides[0].lessons], name)
-    return LossStep(student, step.criterion, [guide], step.inputs, None, step.device, role)  # pyright: ignore
+    supervision = TeacherSupervision(
+        teacher, [ScheduledMethod(scheduled.method) for scheduled in step.supervisions[0].methods], name
+    )
+    return LossStep(student, step.criterion, [supervision], step.transforms, None, step.device, role)  # pyright: ignore
 
 
 def test_a_teacher_that_breaks_on_training_images_is_to_blame():
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", queries=12, seed=1)
     spoil(teacher.model.model.decoder.class_embed[-1].bias, NAN)
     with pytest.raises(Diverged, match=r"^The teacher big gives NaN or infinity on training images") as caught:
-        guided(Teacher(teacher, (0, 1, 2)), student, "big")(BATCH)
+        guided(Teacher(teacher, (0, 1, 2)), student, "big")(BATCH, HALFWAY)
     assert "Give another teacher" in caught.value.hint
 
 
 def test_a_student_that_breaks_is_to_blame_and_its_average_only_where_it_is_not():
     student = tiny_detector("rt-detr", queries=8)
     average = moving_average(student, 0.5)
-    own = Teacher(Learner(student, average).evaluated, (0, 1, 2), is_average=True)
+    own = Teacher(StudentWithEma(student, average).eval_model, (0, 1, 2), is_average=True)
     spoil(own.detector.model.model.decoder.class_embed[-1].bias, NAN)
     with pytest.raises(Diverged, match=r"^The moving average of the student, its teacher, gives NaN"):
-        guided(own, student)(BATCH)
+        guided(own, student)(BATCH, HALFWAY)
     spoil(student.model.model.decoder.class_embed[-1].bias, NAN)
     with pytest.raises(Diverged, match=r"^The student diverged\. "):
-        guided(own, student)(BATCH)
+        guided(own, student)(BATCH, HALFWAY)
     with pytest.raises(Diverged, match=r"^The control diverged\. "):
-        guided(own, student, role="control")(BATCH)
+        guided(own, student, role="control")(BATCH, HALFWAY)
 
 
 # ---- what is exported

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from detrdistill.engine.gradient_share import Part, backward, updated_weight
-from detrdistill.engine.guide import Guide, Lesson, Moment
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.schema.run import MethodConfig
 from detrdistill.schema.weighting import GradientShareConfig, ScheduleConfig
 from tests.core.engine.test_step import BATCH, methods_config, step_of
@@ -52,12 +52,14 @@ def test_without_parts_it_is_the_backward_pass_alone():
     assert weight.grad.tolist() == [2, 2]
 
 
-def share_of(lesson: Lesson, step: LossStep, moment: Moment) -> float:
+def share_of(scheduled: ScheduledMethod, step: LossStep, position: StepPosition) -> float:
     """Worked out from gradients of two whole steps: with the lesson, and with all but it."""
 
-    def gradient(*lessons: Lesson) -> torch.Tensor:
-        guide = Guide(step.guides[0].teacher, lessons)
-        total = LossStep(step.detector, step.criterion, [guide], step.inputs, None, step.device)(BATCH, moment).total
+    def gradient(*scheduled_methods: ScheduledMethod) -> torch.Tensor:
+        supervision = TeacherSupervision(step.supervisions[0].teacher, scheduled_methods)
+        total = LossStep(step.detector, step.criterion, [supervision], step.transforms, None, step.device)(
+            BATCH, position
+        ).total
         weights = [weight for weight in step.detector.parameters() if weight.requires_grad]
         found = torch.autograd.grad(total, weights, allow_unused=True)
         return torch.cat(
@@ -67,9 +69,9 @@ def share_of(lesson: Lesson, step: LossStep, moment: Moment) -> float:
             ]
         )
 
-    lessons = step.guides[0].lessons
-    rest = gradient(*(other for other in lessons if other is not lesson))
-    own = (gradient(*lessons) - rest).norm() / lesson.factor(moment)
+    scheduled_methods = step.supervisions[0].methods
+    rest = gradient(*(other for other in scheduled_methods if other is not scheduled))
+    own = (gradient(*scheduled_methods) - rest).norm() / scheduled.factor(position)
     return float(own / (own + rest.norm()))
 
 
@@ -78,30 +80,30 @@ def test_two_methods_reach_their_shares_within_a_few_updates():
     student, teacher = tiny_detector("deformable-detr", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
     step = step_of(student, teacher, methods_config("recommended"))
     student.eval()  # the same loss every time
-    logits, features, _ = step.guides[0].lessons
-    lessons = [
-        Lesson(logits.method, gradient_share=GradientShareConfig(target=0.3, every=2)),
-        Lesson(features.method, ScheduleConfig(warmup=1.0), GradientShareConfig(target=0.1, every=2)),
+    logits, features, _ = step.supervisions[0].methods
+    scheduled_methods = [
+        ScheduledMethod(logits.method, gradient_share=GradientShareConfig(target=0.3, every=2)),
+        ScheduledMethod(features.method, ScheduleConfig(warmup=1.0), GradientShareConfig(target=0.1, every=2)),
     ]
-    guide = Guide(step.guides[0].teacher, lessons)
-    step = LossStep(student, step.criterion, [guide], step.inputs, None, step.device)
+    supervision = TeacherSupervision(step.supervisions[0].teacher, scheduled_methods)
+    step = LossStep(student, step.criterion, [supervision], step.transforms, None, step.device)
     weights = [weight for weight in student.parameters() if weight.requires_grad]
-    half = Moment(0, total_steps=1)
-    assert step(BATCH, Moment(1, total_steps=3)).measured == {}, "an odd step"
+    half = StepPosition(0, total_steps=1)
+    assert step(BATCH, StepPosition(1, total_steps=3)).measured == {}, "an odd step"
     for _ in range(5):
         losses = step(BATCH, half)
         shares = backward(losses.total, list(losses.measured.values()), weights)
-        assert shares == pytest.approx([share_of(lesson, step, half) for lesson in lessons], abs=1e-4)
-        for lesson, share in zip(losses.measured, shares, strict=True):
-            lesson.adapt(share)
+        assert shares == pytest.approx([share_of(scheduled, step, half) for scheduled in scheduled_methods], abs=1e-4)
+        for scheduled, share in zip(losses.measured, shares, strict=True):
+            scheduled.adapt(share)
         student.zero_grad(set_to_none=True)
-    assert share_of(lessons[0], step, half) == pytest.approx(0.3, abs=0.02)
-    assert share_of(lessons[1], step, half) == pytest.approx(0.1, abs=0.02)
+    assert share_of(scheduled_methods[0], step, half) == pytest.approx(0.3, abs=0.02)
+    assert share_of(scheduled_methods[1], step, half) == pytest.approx(0.1, abs=0.02)
     losses = step(BATCH, half)
     by_hand = sum(losses.weights[name] * float(term) for name, term in losses.terms.items())
     assert float(losses.total.detach()) == pytest.approx(by_hand, rel=1e-5)
     configured = features.method.weights()["target_features.features"]
-    assert losses.weights["target_features.features"] == pytest.approx(0.5 * lessons[1].adapted * configured)
+    assert losses.weights["target_features.features"] == pytest.approx(0.5 * scheduled_methods[1].adapted * configured)
 
 
 def test_every_method_may_have_one_and_none_has_by_default():

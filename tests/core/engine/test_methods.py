@@ -8,7 +8,7 @@ import torch
 from detrdistill.catalog import CATALOG
 from detrdistill.errors import Diverged
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
-from tests.core.engine.test_step import BATCH, methods_of, step_of
+from tests.core.engine.test_step import BATCH, HALFWAY, methods_of, step_of
 from tests.support.factories import TINY, targets_of, tiny_detector
 
 
@@ -36,7 +36,9 @@ def test_teacher_as_student_gives_the_same_answer_to_every_point(family: str, gr
     student, teacher = tiny_detector(family), tiny_detector(family)
     step = step_of(student, teacher, config_of(POINTS | {"group": group, "layers": "paired"}))
     student.eval()
-    terms = {name: float(value) for name, value in step(BATCH).terms.items() if name.startswith("distillation")}
+    terms = {
+        name: float(value) for name, value in step(BATCH, HALFWAY).terms.items() if name.startswith("distillation")
+    }
     assert len(terms) == 3
     assert terms == pytest.approx(dict.fromkeys(terms, 0), abs=1e-5)
 
@@ -59,7 +61,7 @@ def test_gradients_reach_the_student_and_the_projections_only(family: str, metho
     taught_by = family if CATALOG[student.family].scores == "softmax" else other
     teacher = tiny_detector(taught_by, queries=12, layers=3, seed=1)
     step = step_of(student, teacher, config_of(*methods))
-    losses = step(BATCH)
+    losses = step(BATCH, HALFWAY)
     losses.total.backward()
     assert all(torch.isfinite(term) for term in losses.terms.values())
     for method in methods_of(step):
@@ -75,7 +77,7 @@ def test_an_empty_image_and_one_with_more_targets_than_queries():
     boxes = [[0.1 * column, 0.1 * row, 0.1, 0.1] for row in range(1, 9) for column in range(1, 9)]
     batch = replace(BATCH, targets=(targets_of([index % 3 for index in range(64)], boxes), targets_of([], [])))
     student, teacher = tiny_detector("rt-detr-v2", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
-    losses = step_of(student, teacher, config_of(*EVERY_METHOD))(batch)
+    losses = step_of(student, teacher, config_of(*EVERY_METHOD))(batch, HALFWAY)
     losses.total.backward()
     assert torch.isfinite(losses.total)
     assert all(weight.grad.isfinite().all() for weight in student.parameters() if weight.grad is not None)
@@ -87,7 +89,7 @@ def test_losses_are_float32_under_autocast(family: str):
     student, teacher = tiny_detector(family, queries=8), tiny_detector(family, queries=12, seed=1)
     step = step_of(student, teacher, config_of(*EVERY_METHOD))
     step.autocast = torch.bfloat16
-    losses = step(BATCH)
+    losses = step(BATCH, HALFWAY)
     losses.total.backward()
     assert losses.total.dtype is torch.float32
     assert all(term.dtype is torch.float32 and torch.isfinite(term) for term in losses.terms.values())
@@ -100,4 +102,4 @@ def test_a_student_that_predicts_infinity_is_noticed_before_the_assignment():
     with torch.no_grad():
         student.model.model.decoder.class_embed[-1].bias.fill_(float("inf"))
     with pytest.raises(Diverged, match="matching cost is not finite"):
-        step(BATCH)
+        step(BATCH, HALFWAY)

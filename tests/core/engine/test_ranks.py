@@ -10,7 +10,7 @@ from torch import multiprocessing as processes
 
 from detrdistill.data.dataset import Batch
 from tests.core.engine.test_methods import config_of
-from tests.core.engine.test_step import BATCH, step_of
+from tests.core.engine.test_step import BATCH, HALFWAY, step_of
 from tests.support.factories import tiny_detector
 
 RANKS = 2
@@ -33,7 +33,7 @@ def loss_and_gradient(family: str, batch: Batch) -> list[Tensor]:
     student, teacher = tiny_detector(family, queries=8), tiny_detector(family, queries=12, seed=1)
     step = step_of(student, teacher, config_of(*CASES[family]))
     student.eval()
-    losses = step(batch)
+    losses = step(batch, HALFWAY)
     losses.total.backward()
     return [losses.total.detach(), *(weight.grad for weight in student.parameters() if weight.grad is not None)]
 
@@ -44,7 +44,7 @@ def work(rank: int, folder: Path) -> None:
     store = f"file://{folder / 'store'}"
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=RANKS)
     mine = replace(
-        BATCH, images=(BATCH.images[0][rank : rank + 1],), targets=BATCH.targets[rank : rank + 1], image_ids=(rank,)
+        BATCH, inputs=(BATCH.inputs[0][rank : rank + 1],), targets=BATCH.targets[rank : rank + 1], image_ids=(rank,)
     )
     for family in CASES:
         found = loss_and_gradient(family, mine)

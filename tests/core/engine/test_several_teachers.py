@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from detrdistill.__main__ import main
 from detrdistill.detectors.build import build_detector
-from detrdistill.engine.guide import Guide
 from detrdistill.engine.run import run
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import TeacherSupervision
 from detrdistill.errors import ConfigError, TeacherRejected
 from detrdistill.events import Evaluated
 from detrdistill.export import export_folder
@@ -27,7 +27,7 @@ from tests.core.engine.test_run import (
     run_in_two_parts,
     weights_of,
 )
-from tests.core.engine.test_step import BATCH, step_of
+from tests.core.engine.test_step import BATCH, HALFWAY, step_of
 from tests.support.black_boxes import perfect_detections, write_detections
 from tests.support.factories import tiny_detector
 
@@ -71,13 +71,16 @@ def test_the_losses_of_two_teachers_add_up():
     both = LossStep(
         first.detector,
         first.criterion,
-        [first.guides[0], Guide(second.guides[0].teacher, second.guides[0].lessons, "big")],
-        first.inputs,
+        [
+            first.supervisions[0],
+            TeacherSupervision(second.supervisions[0].teacher, second.supervisions[0].methods, "big"),
+        ],
+        first.transforms,
         None,
         first.device,
     )
     with torch.no_grad():
-        one, other, found = first(BATCH), second(BATCH), both(BATCH)
+        one, other, found = first(BATCH, HALFWAY), second(BATCH, HALFWAY), both(BATCH, HALFWAY)
     weights = first.criterion.weights()
     detection = sum(weights[name] * term for name, term in one.terms.items() if name in weights)
     torch.testing.assert_close(found.total, one.total + other.total - detection)

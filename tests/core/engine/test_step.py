@@ -8,9 +8,9 @@ from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
-from detrdistill.engine.guide import Guide, Lesson, Moment
-from detrdistill.engine.optimizer import Learner, moving_average
+from detrdistill.engine.optimizer import StudentWithEma, moving_average
 from detrdistill.engine.step import LossStep, freeze_batch_norms
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
@@ -18,10 +18,12 @@ from detrdistill.schema.weighting import ScheduleConfig
 from tests.support.factories import DETECTORS, SIDE, targets_of, tiny_detector
 
 BATCH = Batch(
-    images=(torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),),
+    inputs=(torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),),
     targets=(targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])),
     image_ids=(1, 2),
 )
+HALFWAY = StepPosition(step=0, total_steps=1)
+"""Where every method of a default schedule is active."""
 
 
 def methods_config(variant: str, source: str | None = None) -> DistillConfig:
@@ -47,12 +49,12 @@ def step_of(student: Detector, teacher: Detector, config: DistillConfig) -> Loss
     student.train()
     inputs = [DetectorInput(student.preprocessing)]
     teacher.preprocessing = student.preprocessing
-    guide = Guide(Teacher(teacher, tuple(range(3))), [Lesson(method) for method in methods])
-    return LossStep(student, criterion, [guide], inputs, None, torch.device("cpu"))
+    supervision = TeacherSupervision(Teacher(teacher, tuple(range(3))), [ScheduledMethod(method) for method in methods])
+    return LossStep(student, criterion, [supervision], inputs, None, torch.device("cpu"))
 
 
 def methods_of(step: LossStep) -> list[Method]:
-    return [lesson.method for guide in step.guides for lesson in guide.lessons]
+    return [scheduled.method for supervision in step.supervisions for scheduled in supervision.methods]
 
 
 @pytest.mark.parametrize("variant", ["official", "paper"])
@@ -64,7 +66,7 @@ def test_gradients_reach_the_student_and_the_projections_only(architecture: tupl
     student = tiny_detector(*architecture, queries=8)
     teacher = tiny_detector(*architecture, queries=12, layers=3, seed=1)
     step = step_of(student, teacher, methods_config(variant, source))
-    losses = step(BATCH)
+    losses = step(BATCH, HALFWAY)
     losses.total.backward()
     assert all(torch.isfinite(term) for term in losses.terms.values())
     assert {name.split(".")[0] for name in losses.terms} >= {
@@ -85,7 +87,7 @@ def test_a_teacher_of_another_width_is_projected():
     student = tiny_detector("rt-detr-v2", queries=8)
     teacher = tiny_detector("deimv2", queries=12)
     step = step_of(student, teacher, methods_config("paper"))
-    step(BATCH).total.backward()
+    step(BATCH, HALFWAY).total.backward()
     assert {name for method in methods_of(step) for name, _ in method.named_parameters()} != set()
 
 
@@ -106,7 +108,7 @@ def test_families_teach_each_other(teacher: str, student: str):
         boxes_only = config.methods[0].model_copy(update={"class_weight": 0.0})
         config = config.model_copy(update={"methods": (boxes_only, *config.methods[1:])})
     step = step_of(tiny_detector(student, queries=8), tiny_detector(teacher, queries=12, seed=1), config)
-    losses = step(BATCH)
+    losses = step(BATCH, HALFWAY)
     losses.total.backward()
     assert {f"query_prior.{term}" for term in ("classification", "l1", "giou")} <= set(losses.terms)
     for method in methods_of(step):
@@ -127,7 +129,7 @@ def test_families_teach_each_other(teacher: str, student: str):
 def test_the_classic_families_teach_each_other(teacher: str, student: str):
     taught = tiny_detector(*student.split(), queries=8)
     step = step_of(taught, tiny_detector(*teacher.split(), queries=12, layers=3, seed=1), methods_config("paper"))
-    step(BATCH).total.backward()
+    step(BATCH, HALFWAY).total.backward()
     for weight in (*taught.parameters(), *(weight for method in methods_of(step) for weight in method.parameters())):
         assert not weight.requires_grad or (weight.grad is not None and weight.grad.isfinite().all())
 
@@ -144,10 +146,10 @@ def test_the_teacher_is_out_of_reach_and_answers_the_same_twice():
     """T19: training mode of the student's parts does not touch it, two forward passes are bit-equal."""
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
-    step(BATCH)
+    step(BATCH, HALFWAY)
     assert not teacher.training
     pixels = torch.rand(1, 3, SIDE, SIDE)
-    taught = step.guides[0].teacher
+    taught = step.supervisions[0].teacher
     assert torch.equal(taught(pixels).logits_LBQC, taught(pixels).logits_LBQC)
 
 
@@ -158,7 +160,7 @@ def test_teacher_as_student_without_dropout_costs_only_the_entropy():
     unclamped = config.methods[0].model_copy(update={"clamp_teacher_boxes": False})  # these weights see beyond the edge
     step = step_of(student, teacher, config.model_copy(update={"methods": (unclamped, *config.methods[1:])}))
     student.eval()
-    terms = step(BATCH).terms
+    terms = step(BATCH, HALFWAY).terms
     for name in (
         "matched_logits.classification",
         "matched_logits.l1",
@@ -180,15 +182,20 @@ def test_unmapped_teacher_classes_have_no_influence():
 def test_a_method_outside_its_schedule_is_not_computed_and_a_teacher_without_methods_not_run():
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
-    logits, features, prior = step.guides[0].lessons
-    late = [Lesson(logits.method, ScheduleConfig(start=0.5)), Lesson(features.method, ScheduleConfig(start=0.75))]
-    guide = Guide(step.guides[0].teacher, [*late, Lesson(prior.method, ScheduleConfig(start=0.5, end=0.75))])
-    step = LossStep(student, step.criterion, [guide], step.inputs, None, step.device)
+    logits, features, prior = step.supervisions[0].methods
+    late = [
+        ScheduledMethod(logits.method, ScheduleConfig(start=0.5)),
+        ScheduledMethod(features.method, ScheduleConfig(start=0.75)),
+    ]
+    supervision = TeacherSupervision(
+        step.supervisions[0].teacher, [*late, ScheduledMethod(prior.method, ScheduleConfig(start=0.5, end=0.75))]
+    )
+    step = LossStep(student, step.criterion, [supervision], step.transforms, None, step.device)
     passes: list[object] = []
     teacher.register_forward_hook(lambda *_: passes.append(_))
-    at_work = [{name.split(".")[0] for name in step(BATCH, Moment(now, total_steps=4)).terms} for now in range(4)]
+    active = [{name.split(".")[0] for name in step(BATCH, StepPosition(now, total_steps=4)).terms} for now in range(4)]
     own = {"detection", "proposal", "denoising"}
-    assert at_work == [own, own, own | {"matched_logits", "query_prior"}, own | {"matched_logits", "target_features"}]
+    assert active == [own, own, own | {"matched_logits", "query_prior"}, own | {"matched_logits", "target_features"}]
     assert len(passes) == 2
 
 
@@ -196,10 +203,17 @@ def test_a_schedule_multiplies_the_weights_of_a_method():
     """Half of the rise in the second of four steps: (1.5 - 0) / 4 of the training over a rise of 0.75."""
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
-    lesson = Lesson(step.guides[0].lessons[0].method, ScheduleConfig(warmup=0.75))
-    step = LossStep(student, step.criterion, [Guide(step.guides[0].teacher, [lesson])], step.inputs, None, step.device)
-    losses = step(BATCH, Moment(1, total_steps=4))
-    weights = step.criterion.weights() | {name: 0.5 * weight for name, weight in lesson.method.weights().items()}
+    scheduled = ScheduledMethod(step.supervisions[0].methods[0].method, ScheduleConfig(warmup=0.75))
+    step = LossStep(
+        student,
+        step.criterion,
+        [TeacherSupervision(step.supervisions[0].teacher, [scheduled])],
+        step.transforms,
+        None,
+        step.device,
+    )
+    losses = step(BATCH, StepPosition(1, total_steps=4))
+    weights = step.criterion.weights() | {name: 0.5 * weight for name, weight in scheduled.method.weights().items()}
     by_hand = sum(weights[name] * float(term) for name, term in losses.terms.items())
     assert float(losses.total.detach()) == pytest.approx(by_hand, rel=1e-5)
 
@@ -207,7 +221,7 @@ def test_a_schedule_multiplies_the_weights_of_a_method():
 def test_the_average_as_teacher_follows_the_student():
     student = tiny_detector("rt-detr", queries=8)
     average = moving_average(student, decay=0.5)
-    teacher = Teacher(Learner(student, average).evaluated, (0, 1, 2))
+    teacher = Teacher(StudentWithEma(student, average).eval_model, (0, 1, 2))
     pixels = torch.rand(1, 3, SIDE, SIDE)
     before = teacher(pixels).logits_LBQC
     for _ in range(2):  # the first update copies

@@ -9,7 +9,7 @@ from detrdistill.errors import ConfigError
 from detrdistill.methods.distillation_points import DistillationPoints
 from detrdistill.outputs import DetectorOutput, Queries
 from detrdistill.schema.methods import DistillationPointsConfig as Config
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 FAR = [0.1, 0.1, 0.1, 0.1]
@@ -17,11 +17,13 @@ NOTHING = [targets_of([], [])]
 
 
 def terms_of(
-    teacher: DetectorOutput, group: DetectorOutput, teacher_group: DetectorOutput | None = None, **knobs
+    teacher: DetectorOutput, group: DetectorOutput, teacher_predictions: DetectorOutput | None = None, **kwargs
 ) -> dict[str, float]:
-    knobs = {"general": 0 if teacher_group is None else 1} | knobs
-    method = DistillationPoints(shape_like(teacher), shape_like(group), **knobs)
-    terms = method(signals_of(group, teacher, NOTHING, groups=(group,), teacher_group=teacher_group))
+    kwargs = {"general": 0 if teacher_predictions is None else 1} | kwargs
+    method = DistillationPoints(shape_like(teacher), shape_like(group), **kwargs)
+    terms = method(
+        inputs_of(group, teacher, NOTHING, extra_predictions=(group,), teacher_predictions=teacher_predictions)
+    )
     return {name.removeprefix("distillation_points."): float(value) for name, value in terms.items()}
 
 
@@ -44,18 +46,20 @@ def test_points_weigh_as_the_teacher_is_confident():
 
 def test_specific_points_come_first_and_answers_correspond_by_index():
     """Nothing is matched: the same two predictions in the other order cost something."""
-    teacher, teacher_group = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
+    teacher, teacher_predictions = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
     method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=1, class_form="binary")
-    answers = (teacher, teacher_group)
-    terms = method(signals_of(teacher, teacher, NOTHING, groups=answers, teacher_group=teacher_group))
+    answers = (teacher, teacher_predictions)
+    terms = method(
+        inputs_of(teacher, teacher, NOTHING, extra_predictions=answers, teacher_predictions=teacher_predictions)
+    )
     assert [float(term) for term in terms.values()] == pytest.approx([0, 0, 0], abs=1e-5)
     swapped = output_of([[2.0], [-1.0]], [FAR, BOX])
-    assert terms_of(teacher, swapped, teacher_group)["l1"] == pytest.approx(1.0, abs=1e-5)
+    assert terms_of(teacher, swapped, teacher_predictions)["l1"] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_general_points_alone():
-    teacher, teacher_group = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
-    terms = terms_of(teacher, output_of([[-1.0]], [FAR]), teacher_group, specific=False)
+    teacher, teacher_predictions = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
+    terms = terms_of(teacher, output_of([[-1.0]], [FAR]), teacher_predictions, specific=False)
     assert terms["l1"] == pytest.approx(0, abs=1e-6)
 
 
@@ -158,7 +162,7 @@ def test_specific_and_general_points_are_groups_of_their_own():
     assert general is not None
     asked = method.student_queries(teacher, teacher_of(general))
     assert asked.mode == "second_decoder_pass"
-    own, drawn = asked.groups
+    own, drawn = asked.queries
     assert torch.equal(own.content_BQD, content)
     assert torch.equal(drawn.content_BQD, general.content_BQD)
     assert drawn.reference_BQK is not None
@@ -170,7 +174,7 @@ def test_without_general_points_the_teacher_is_asked_for_nothing():
     teacher = teacher_of(Queries(torch.randn(1, 2, 2), None, torch.rand(1, 2, 4)))
     method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=0)
     assert method.teacher_queries(teacher) is None
-    (own,) = method.student_queries(teacher, None).groups
+    (own,) = method.student_queries(teacher, None).queries
     assert own.content_BQD.shape == (1, 2, 2)
 
 
@@ -186,7 +190,7 @@ def test_points_of_both_sides_may_be_permuted():
 def test_every_term_has_a_weight():
     output = output_of([[0.0]], [BOX])
     method = DistillationPoints(shape_like(output), shape_like(output), weight=2.0, general=0)
-    assert set(method(signals_of(output, output, NOTHING, groups=(output,)))) == set(method.weights())
+    assert set(method(inputs_of(output, output, NOTHING, extra_predictions=(output,)))) == set(method.weights())
     assert method.weights()["distillation_points.l1"] == 10.0
 
 

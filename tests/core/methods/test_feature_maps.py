@@ -4,7 +4,7 @@ import torch
 from detrdistill.methods.feature_maps import FeatureMaps
 from detrdistill.outputs import DetectorOutput
 from detrdistill.schema.methods import FeatureMapsConfig as Config
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
 """Two channels, one row of two pixels: (3, 4) and (0, 2)."""
@@ -16,12 +16,12 @@ def output_with(feature: torch.Tensor) -> DetectorOutput:
     return output_of(torch.zeros(1, images, 1, 1), torch.full((1, images, 1, 4), 0.5), neck=(feature,))
 
 
-def method_for(teacher: torch.Tensor, student: torch.Tensor, **knobs) -> FeatureMaps:
-    return FeatureMaps(shape_like(output_with(teacher)), shape_like(output_with(student)), **knobs)
+def method_for(teacher: torch.Tensor, student: torch.Tensor, **kwargs) -> FeatureMaps:
+    return FeatureMaps(shape_like(output_with(teacher)), shape_like(output_with(student)), **kwargs)
 
 
 def loss_of(method: FeatureMaps, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    return method(signals_of(output_with(student), output_with(teacher), NOTHING))["feature_maps.features"]
+    return method(inputs_of(output_with(student), output_with(teacher), NOTHING))["feature_maps.features"]
 
 
 def with_identity_generators(method: FeatureMaps) -> FeatureMaps:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from detrdistill.errors import ConfigError
-from detrdistill.methods.feature_pairs import FeaturePairs, real_cells
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from detrdistill.methods.feature_pairs import FeaturePairs, cell_mask
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 FINE, COARSE = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 2, 2)
 
@@ -14,7 +14,7 @@ def output_with(*neck: torch.Tensor, hidden: int = 2):
 
 def pairs_of(teacher, student, heights: tuple[int, int], source: str = "neck"):
     module = FeaturePairs(shape_like(teacher, height=heights[0]), shape_like(student, height=heights[1]), source)
-    return module, module(signals_of(student, teacher, [targets_of([], [])]))
+    return module, module(inputs_of(student, teacher, [targets_of([], [])]))
 
 
 def test_levels_are_paired_by_stride():
@@ -61,7 +61,7 @@ def test_a_cell_is_real_with_any_pixel_of_the_image():
     """Cells of 2 pixels; the image is 3 pixels wide and 2 high."""
     real = torch.zeros(1, 4, 6, dtype=torch.bool)
     real[:, :2, :3] = True
-    cells = real_cells(real, torch.zeros(1, 8, 2, 3))
+    cells = cell_mask(real, torch.zeros(1, 8, 2, 3))
     assert cells is not None
     assert cells.tolist() == [[[True, True, False], [False, False, False]]]
-    assert real_cells(None, torch.zeros(1, 8, 2, 3)) is None
+    assert cell_mask(None, torch.zeros(1, 8, 2, 3)) is None

@@ -5,7 +5,7 @@ import torch
 
 from detrdistill.methods.foreground_memory import ForegroundMemory, object_weights
 from detrdistill.outputs import DetectorOutput, Targets
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 ALL_REAL = torch.ones(1, 4, 4, dtype=torch.bool)
 QUARTER = [0.25, 0.25, 0.5, 0.5]
@@ -23,7 +23,7 @@ def output_with(feature: torch.Tensor) -> DetectorOutput:
 
 def terms_of(teacher: DetectorOutput, student: DetectorOutput, targets: list[Targets]) -> tuple[float, float]:
     method = ForegroundMemory(shape_like(teacher, height=8), shape_like(student, height=8))
-    terms = method(signals_of(student, teacher, targets))
+    terms = method(inputs_of(student, teacher, targets))
     return float(terms["foreground_memory.foreground"]), float(terms["foreground_memory.background"])
 
 
@@ -95,7 +95,7 @@ def test_padding_is_neither_object_nor_background():
     real[:, :4] = True
     student = torch.ones(1, 1, 4, 4)
     student[:, :, 2:] = 100
-    teacher = replace(output_with(torch.zeros(1, 1, 4, 4)), real_BHW=real)
+    teacher = replace(output_with(torch.zeros(1, 1, 4, 4)), pixel_mask_BHW=real)
     terms = terms_of(teacher, output_with(student), [targets_of([0], [[0.25, 0.25, 0.5, 0.5]])])
     assert terms == pytest.approx((1.0, 1.0))
     weights = object_weights([targets_of([0], [[0.25, 0.25, 0.5, 0.5]])], real[:, ::2, ::2])[0]
@@ -115,7 +115,7 @@ def test_gradients_reach_the_student_and_the_projection_only():
     feature = torch.randn(1, 2, 4, 4, requires_grad=True)
     teacher, student = output_with(taught), output_with(feature)
     method = ForegroundMemory(shape_like(teacher, height=8), shape_like(student, height=8), weight=2.0)
-    terms = method(signals_of(student, teacher, [targets_of([0], [QUARTER])]))
+    terms = method(inputs_of(student, teacher, [targets_of([0], [QUARTER])]))
     torch.stack(list(terms.values())).sum().backward()
     assert taught.grad is None
     assert feature.grad is not None

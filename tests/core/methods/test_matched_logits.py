@@ -6,19 +6,19 @@ import torch
 from detrdistill.errors import ConfigError
 from detrdistill.losses.classification import binary_entropy
 from detrdistill.methods.matched_logits import MatchedLogits
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 TEACHER_LOGITS = torch.tensor([[3.0, -3.0], [-3.0, 3.0], [-4.0, -4.0]])
 TEACHER_BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]])
 NOTHING = [targets_of([], [])]
 
 
-def method_for(student, teacher, **knobs) -> MatchedLogits:
-    return MatchedLogits(shape_like(teacher), shape_like(student), **knobs)
+def method_for(student, teacher, **kwargs) -> MatchedLogits:
+    return MatchedLogits(shape_like(teacher), shape_like(student), **kwargs)
 
 
-def terms_of(student, teacher, targets=NOTHING, **knobs) -> dict[str, float]:
-    terms = method_for(student, teacher, **knobs)(signals_of(student, teacher, targets))
+def terms_of(student, teacher, targets=NOTHING, **kwargs) -> dict[str, float]:
+    terms = method_for(student, teacher, **kwargs)(inputs_of(student, teacher, targets))
     return {name.removeprefix("matched_logits."): float(value) for name, value in terms.items()}
 
 
@@ -31,7 +31,7 @@ def test_a_permuted_teacher_is_recovered():
     probability, boxes = teacher.logits_LBQC.sigmoid(), teacher.boxes_LBQ4
     assert method._match(student.logits_LBQC, student.boxes_LBQ4, probability, boxes).target_P.tolist() == order
     assert float(binary_entropy(probability).mean()) == pytest.approx(0.314550, abs=1e-5)
-    terms = method(signals_of(student, teacher, NOTHING))
+    terms = method(inputs_of(student, teacher, NOTHING))
     for value in terms.values():
         assert float(value) == pytest.approx(0, abs=1e-5)
     terms["matched_logits.classification"].backward()
@@ -63,7 +63,7 @@ def test_student_queries_without_a_partner_contribute_nothing():
     logits = TEACHER_LOGITS.clone().requires_grad_()
     boxes = TEACHER_BOXES.clone().requires_grad_()
     student, teacher = output_of(logits, boxes), output_of(TEACHER_LOGITS[:2] + 0.5, TEACHER_BOXES[:2] + 0.01)
-    terms = method_for(student, teacher)(signals_of(student, teacher, NOTHING))
+    terms = method_for(student, teacher)(inputs_of(student, teacher, NOTHING))
     torch.stack(list(terms.values())).sum().backward()
     for gradient in (logits.grad, boxes.grad):
         assert gradient is not None
@@ -74,9 +74,9 @@ def test_student_queries_without_a_partner_contribute_nothing():
 def test_teacher_as_student_costs_nothing():
     """T21."""
     output = output_of(TEACHER_LOGITS, TEACHER_BOXES)
-    for knobs in ({}, {"split": True}, {"pair_weight": "teacher_confidence"}):
+    for kwargs in ({}, {"split": True}, {"pair_weight": "teacher_confidence"}):
         target = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
-        assert all(value == pytest.approx(0, abs=1e-5) for value in terms_of(output, output, target, **knobs).values())
+        assert all(value == pytest.approx(0, abs=1e-5) for value in terms_of(output, output, target, **kwargs).values())
 
 
 def test_split_distils_classes_of_positives_only():
@@ -163,7 +163,7 @@ def test_the_contrastive_term_trains_its_head_and_the_student_only():
     teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=torch.randn(1, 3, 2))
     student = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=student_hidden)
     method = method_for(student, teacher, contrastive_weight=0.2)
-    method(signals_of(student, teacher, NOTHING))["matched_logits.contrastive"].backward()
+    method(inputs_of(student, teacher, NOTHING))["matched_logits.contrastive"].backward()
     assert student_hidden.grad is not None
     assert student_hidden.grad.abs().sum() > 0
     assert all(parameter.grad is not None for parameter in method.parameters())
@@ -201,10 +201,10 @@ BOXES_ONLY = {"class_weight": 0.0}
 def test_queries_near_the_ground_truth_are_selected(giou: float, count: int):
     """QSKD. The student's box of query i is off by 0.01, 0.02, 0.03, 0.04."""
     teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(torch.zeros(4, 1), SHIFTED)
-    knobs = {"selection": "near_targets", "selection_giou": giou} | BOXES_ONLY
+    kwargs = {"selection": "near_targets", "selection_giou": giou} | BOXES_ONLY
     off = [0.01, 0.02, 0.03, 0.04][:count]
-    assert terms_of(student, teacher, ASSIGNED, **knobs)["l1"] == pytest.approx(sum(off) / count, abs=1e-6)
-    terms = terms_of(student, teacher, ASSIGNED, split=True, **knobs)
+    assert terms_of(student, teacher, ASSIGNED, **kwargs)["l1"] == pytest.approx(sum(off) / count, abs=1e-6)
+    terms = terms_of(student, teacher, ASSIGNED, split=True, **kwargs)
     assert terms["l1"] == pytest.approx(0.01, abs=1e-6)
     assert terms["negative_l1"] == pytest.approx(sum(off[1:]) / max(count - 1, 1), abs=1e-6)
 
@@ -225,7 +225,7 @@ def test_an_unselected_query_does_not_compete_for_the_students():
 
 
 @pytest.mark.parametrize(
-    ("knobs", "l1"),
+    ("kwargs", "l1"),
     [
         ({"top_queries": 1}, 0.03),
         ({"top_queries": 2}, 0.02),
@@ -235,22 +235,22 @@ def test_an_unselected_query_does_not_compete_for_the_students():
         ({"score_floor": 0.55, "selection": "near_targets"}, 0.01),
     ],
 )
-def test_confident_queries_are_selected(knobs: dict[str, object], l1: float):
+def test_confident_queries_are_selected(kwargs: dict[str, object], l1: float):
     """Scores 0.6, 0.5, 0.8, 0.3 of queries whose student boxes are off by 0.01, 0.02, 0.03, 0.04."""
     logits = torch.logit(torch.tensor([[0.6], [0.5], [0.8], [0.3]]))
     teacher, student = output_of(logits, BOXES), output_of(logits, SHIFTED)
-    assert terms_of(student, teacher, ASSIGNED, **knobs, **BOXES_ONLY)["l1"] == pytest.approx(l1, abs=1e-6)
+    assert terms_of(student, teacher, ASSIGNED, **kwargs, **BOXES_ONLY)["l1"] == pytest.approx(l1, abs=1e-6)
 
 
 def test_terms_can_be_divided_by_the_number_of_targets():
     """Four pairs, two of ground truth: (0.01 + 0.02 + 0.03 + 0.04) / 2, with weights 0.5 half of it."""
     teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(torch.zeros(4, 1), SHIFTED)
     targets = [targets_of([0, 0], [[0.5, 0.5, 0.2, 0.2], [0.1, 0.1, 0.2, 0.2]])]
-    knobs = {"normaliser": "targets"} | BOXES_ONLY
-    assert terms_of(student, teacher, targets, **knobs)["l1"] == pytest.approx(0.05, abs=1e-6)
-    weighted = terms_of(student, teacher, targets, pair_weight="teacher_confidence", **knobs)
+    kwargs = {"normaliser": "targets"} | BOXES_ONLY
+    assert terms_of(student, teacher, targets, **kwargs)["l1"] == pytest.approx(0.05, abs=1e-6)
+    weighted = terms_of(student, teacher, targets, pair_weight="teacher_confidence", **kwargs)
     assert weighted["l1"] == pytest.approx(0.025, abs=1e-6)
-    assert terms_of(student, teacher, NOTHING, **knobs)["l1"] == pytest.approx(0.1, abs=1e-6)
+    assert terms_of(student, teacher, NOTHING, **kwargs)["l1"] == pytest.approx(0.1, abs=1e-6)
 
 
 def test_an_image_without_ground_truth_has_nothing_near_it():
@@ -258,7 +258,7 @@ def test_an_image_without_ground_truth_has_nothing_near_it():
     logits = torch.zeros(4, 1, requires_grad=True)
     teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(logits, SHIFTED)
     method = method_for(student, teacher, selection="near_targets", contrastive_weight=0.2)
-    terms = method(signals_of(student, teacher, NOTHING))
+    terms = method(inputs_of(student, teacher, NOTHING))
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     assert float(total.detach()) == 0
@@ -277,7 +277,7 @@ def test_confidence_of_a_sigmoid_teacher_counts_every_class_for_a_softmax_studen
 def test_every_term_has_a_weight():
     output = output_of(TEACHER_LOGITS, TEACHER_BOXES)
     target = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
-    for knobs in ({}, {"split": True, "contrastive_weight": 0.2}):
-        method = method_for(output, output, weight=2.0, **knobs)
-        assert set(method(signals_of(output, output, target))) <= set(method.weights())
+    for kwargs in ({}, {"split": True, "contrastive_weight": 0.2}):
+        method = method_for(output, output, weight=2.0, **kwargs)
+        assert set(method(inputs_of(output, output, target))) <= set(method.weights())
         assert method.weights()["matched_logits.l1"] == 10.0

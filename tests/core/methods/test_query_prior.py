@@ -4,7 +4,7 @@ import torch
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.outputs import DetectorOutput, Queries
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 LEFT = [0.4, 0.5, 0.2, 0.2]
@@ -15,8 +15,8 @@ TARGETS = [targets_of([0], [BOX])]
 def terms_of(teacher: DetectorOutput, group: DetectorOutput, assignment: str) -> dict[str, float]:
     criterion = SetCriterion()
     method = QueryPrior(shape_like(teacher), shape_like(group), criterion, assignment=assignment)
-    signals = signals_of(group, teacher, TARGETS, groups=(group,), criterion=criterion)
-    return {name.removeprefix("query_prior."): float(value) for name, value in method(signals).items()}
+    inputs = inputs_of(group, teacher, TARGETS, extra_predictions=(group,), criterion=criterion)
+    return {name.removeprefix("query_prior."): float(value) for name, value in method(inputs).items()}
 
 
 @pytest.mark.parametrize("assignment", ["teacher_layer", "teacher_last"])
@@ -62,7 +62,7 @@ def test_queries_are_projected_and_carry_no_gradient_to_the_teacher():
     )
     student = output_of([[0.0], [0.0]], [BOX, FAR], hidden=torch.zeros(1, 2, 3))
     method = QueryPrior(shape_like(teacher), shape_like(student), SetCriterion())
-    (queries,) = method.student_queries(teacher, None).groups
+    (queries,) = method.student_queries(teacher, None).queries
     assert queries.content_BQD.shape == (1, 2, 3)
     queries.content_BQD.sum().backward()
     assert content.grad is None
@@ -76,5 +76,5 @@ def test_a_teacher_of_points_gives_its_first_boxes_to_a_student_of_boxes():
     points = Queries(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.rand(1, 2, 2))
     teacher = DetectorOutput(teacher.logits_LBQC, teacher.boxes_LBQ4, teacher.hidden_LBQD, points)
     method = QueryPrior(shape_like(teacher), shape_like(teacher), SetCriterion(), reference="teacher")
-    (queries,) = method.student_queries(teacher, None).groups
+    (queries,) = method.student_queries(teacher, None).queries
     torch.testing.assert_close(queries.reference_BQK, torch.tensor([[BOX, FAR]]))

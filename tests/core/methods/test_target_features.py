@@ -6,7 +6,7 @@ import torch
 from detrdistill.errors import ConfigError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.target_features import TargetFeatures, cosine_mask
-from tests.support.factories import output_of, shape_like, signals_of, targets_of
+from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
 """Two channels, one row of two pixels: (3, 4) and (0, 2)."""
@@ -21,10 +21,10 @@ def teacher_of(queries: list[list[float]], scores: list[float], **overrides):
     return output_of(logits, boxes, hidden=torch.tensor([queries]), neck=(FEATURE,), **overrides)
 
 
-def loss_of(teacher, student_feature=ZERO, targets=NOTHING, **knobs) -> float:
+def loss_of(teacher, student_feature=ZERO, targets=NOTHING, **kwargs) -> float:
     student = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), neck=(student_feature,))
-    method = TargetFeatures(shape_like(teacher), shape_like(student), **knobs)
-    return float(method(signals_of(student, teacher, targets))["target_features.features"])
+    method = TargetFeatures(shape_like(teacher), shape_like(student), **kwargs)
+    return float(method(inputs_of(student, teacher, targets))["target_features.features"])
 
 
 PAPER = {"mask": "dot_product", "queries": None, "gamma": 1.0}
@@ -64,8 +64,8 @@ def test_quality_of_a_query(gamma: float | None, has_target: bool, quality: floa
     teacher = output_of(logits, [[0.5, 0.5, 0.81 * 0.4, 0.4]], hidden=torch.ones(1, 1, 2), neck=(FEATURE,))
     method = TargetFeatures(shape_like(teacher), shape_like(teacher), gamma=gamma)
     targets = [targets_of([0], [[0.5, 0.5, 0.4, 0.4]]) if has_target else targets_of([], [])]
-    signals = signals_of(teacher, teacher, targets)
-    assert float(method._rated_queries(signals, 0)[1]) == pytest.approx(quality, abs=1e-5)
+    inputs = inputs_of(teacher, teacher, targets)
+    assert float(method._rated_queries(inputs, 0)[1]) == pytest.approx(quality, abs=1e-5)
 
 
 def test_queries_are_picked_by_query_and_class():
@@ -73,14 +73,14 @@ def test_queries_are_picked_by_query_and_class():
     logits = torch.logit(torch.tensor([[0.9, 0.8], [0.7, 0.1]]))
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     teacher = output_of(logits, torch.full((2, 4), 0.5), hidden=hidden, neck=(FEATURE,))
-    signals = signals_of(teacher, teacher, NOTHING)
+    inputs = inputs_of(teacher, teacher, NOTHING)
     method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=2)
-    queries, quality = method._rated_queries(signals, 0)
+    queries, quality = method._rated_queries(inputs, 0)
     assert queries[0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert quality[0].tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
-    for knobs in ({"queries": 2, "dedupe": True}, {"queries": None}):
-        every = TargetFeatures(shape_like(teacher), shape_like(teacher), **knobs)
-        queries, quality = every._rated_queries(signals, 0)
+    for kwargs in ({"queries": 2, "dedupe": True}, {"queries": None}):
+        every = TargetFeatures(shape_like(teacher), shape_like(teacher), **kwargs)
+        queries, quality = every._rated_queries(inputs, 0)
         assert queries[0].tolist() == hidden[0].tolist()
         assert quality[0].tolist() == pytest.approx([0.9, 0.7], abs=1e-5)
 
@@ -98,15 +98,15 @@ def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[fl
     method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=3, quality_iou=quality_iou)
     targets = [targets_of([1, 0], [[0.3, 0.3, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])]
     criterion = SetCriterion(class_cost=0.0)
-    quality = method._rated_queries(signals_of(teacher, teacher, targets, criterion=criterion), 0)[1]
+    quality = method._rated_queries(inputs_of(teacher, teacher, targets, criterion=criterion), 0)[1]
     assert quality[0].tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_equal_features_cost_nothing():
     """T21."""
     teacher = teacher_of([[1.0, 0.0]], [0.5])
-    for knobs in ({}, PAPER):
-        assert loss_of(teacher, FEATURE, **knobs) == 0
+    for kwargs in ({}, PAPER):
+        assert loss_of(teacher, FEATURE, **kwargs) == 0
 
 
 def test_every_teacher_layer_adds_a_mask_unless_only_the_last_is_wanted():
@@ -127,13 +127,13 @@ def test_padding_has_no_influence_on_mask_maximum_and_mean(variant: dict[str, ob
     real = torch.zeros(1, 4, 6, dtype=torch.bool)
     real[:, :2, :4] = True
     plain = teacher_of([[1.0, 0.0]], [0.5])
-    teacher = replace(plain, neck=(padded(FEATURE, 9.0),), real_BHW=real)
+    teacher = replace(plain, neck=(padded(FEATURE, 9.0),), pixel_mask_BHW=real)
     student = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), neck=(padded(ZERO, -7.0),))
 
     def loss(mask_padding: bool) -> float:
         shapes = (shape_like(teacher, height=4), shape_like(student, height=4))
         method = TargetFeatures(*shapes, mask_padding=mask_padding, **variant)
-        return float(method(signals_of(student, teacher, NOTHING))["target_features.features"])
+        return float(method(inputs_of(student, teacher, NOTHING))["target_features.features"])
 
     assert loss(mask_padding=True) == pytest.approx(loss_of(plain, **variant), abs=1e-4)
     assert abs(loss(mask_padding=False) - loss_of(plain, **variant)) > 1

@@ -111,5 +111,5 @@ def test_a_run_takes_every_knob_of_a_method_from_its_configuration():
     }
     for schema in get_args(get_args(method_configs.MethodConfig)[0]):
         parameters = inspect.signature(classes[schema.model_fields["kind"].default]).parameters.values()
-        knobs = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-        assert knobs <= schema.model_fields.keys()
+        kwargs = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+        assert kwargs <= schema.model_fields.keys()

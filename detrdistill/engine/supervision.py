@@ -1,4 +1,4 @@
-"""A teacher with its methods: which of them are at work in a step, and how much each counts."""
+"""A teacher with its methods: which of them are active in a step, and how much each counts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,31 +15,31 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepPosition:
     """Where in a training a step lies."""
 
-    step: int = 0
+    step: int
     """Steps done before it."""
-    total_steps: int = 1
+    total_steps: int
 
     @property
-    def position(self) -> float:
+    def fraction(self) -> float:
         """Share of the training done at the middle of the step, in (0, 1)."""
         return (self.step + 0.5) / self.total_steps
 
 
 def schedule_factor(
-    position: float, *, start: float, end: float, warmup: float, decay: Literal["none", "linear", "cosine"]
+    fraction: float, *, start: float, end: float, warmup: float, decay: Literal["none", "linear", "cosine"]
 ) -> float:
-    """What multiplies a method's weight at a position of the training, in [0, 1]; see `Schedule`.
+    """What multiplies a method's weight after a fraction of the training, in [0, 1]; see `ScheduleConfig`.
 
-    A function of the position alone, so that a resumed run goes on as if it had not stopped.
+    A function of the fraction alone, so that a resumed run goes on as if it had not stopped.
     """
-    if not start <= position < end:
+    if not start <= fraction < end:
         return 0.0
-    if position < start + warmup:
-        return (position - start) / warmup
-    done = (position - start - warmup) / max(end - start - warmup, 1e-9)
+    if fraction < start + warmup:
+        return (fraction - start) / warmup
+    done = (fraction - start - warmup) / max(end - start - warmup, 1e-9)
     match decay:
         case "none":
             return 1.0
@@ -51,7 +51,7 @@ def schedule_factor(
             assert_never(decay)
 
 
-class Lesson:
+class ScheduledMethod:
     """A method in the course of a training.
 
     Args:
@@ -71,18 +71,18 @@ class Lesson:
         self._gradient_share = gradient_share
         self._schedule = partial(schedule_factor, **(schedule or ScheduleConfig()).model_dump())
 
-    def factor(self, moment: Moment) -> float:
-        """What multiplies the method's weights in a step; zero: it is not at work."""
-        return self._schedule(moment.position)
+    def factor(self, position: StepPosition) -> float:
+        """What multiplies the method's weights in a step; zero: it is not active."""
+        return self._schedule(position.fraction)
 
-    def weights(self, moment: Moment) -> dict[str, float]:
+    def weights(self, position: StepPosition) -> dict[str, float]:
         """Coefficient of every term the method can return, in a step."""
-        factor = self.factor(moment) * self.adapted
+        factor = self.factor(position) * self.adapted
         return {name: factor * weight for name, weight in self.method.weights().items()}
 
-    def is_measured(self, moment: Moment) -> bool:
+    def is_measured(self, position: StepPosition) -> bool:
         """Whether its share of the gradient is to be measured in a step."""
-        return self._gradient_share is not None and moment.step % self._gradient_share.every == 0
+        return self._gradient_share is not None and position.step % self._gradient_share.every == 0
 
     def adapt(self, share: float) -> None:
         """Take note of a measured share of the gradient."""
@@ -90,18 +90,18 @@ class Lesson:
         self.adapted = updated_weight(self.adapted, share, self._gradient_share)
 
 
-class Guide:
-    """A teacher, and what is learnt from it.
+class TeacherSupervision:
+    """A teacher, and the methods that distil it.
 
     Args:
-        teacher: gives the signals.
-        lessons: its methods.
+        teacher: frozen.
+        methods: what is distilled from it, each on its schedule.
         name: tells its terms from those of other teachers; empty for the first.
     """
 
-    def __init__(self, teacher: AnyTeacher, lessons: Sequence[Lesson], name: str = ""):
+    def __init__(self, teacher: AnyTeacher, methods: Sequence[ScheduledMethod], name: str = ""):
         self.teacher = teacher
-        self.lessons = tuple(lessons)
+        self.methods = tuple(methods)
         self.name = name
 
     @property
@@ -115,6 +115,6 @@ class Guide:
         """Values by term, under names that no other teacher's terms have."""
         return {f"{self.name}.{term}" if self.name else term: value for term, value in values.items()}
 
-    def at_work(self, moment: Moment) -> list[Lesson]:
-        """The lessons of a step."""
-        return [lesson for lesson in self.lessons if lesson.factor(moment) > 0]
+    def active(self, position: StepPosition) -> list[ScheduledMethod]:
+        """The methods that count in a step."""
+        return [scheduled for scheduled in self.methods if scheduled.factor(position) > 0]

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from detrdistill.engine.guide import Moment, schedule_factor
+from detrdistill.engine.supervision import StepPosition, schedule_factor
 from detrdistill.schema.run import MethodConfig
 from detrdistill.schema.weighting import ScheduleConfig
 
@@ -25,8 +25,8 @@ from detrdistill.schema.weighting import ScheduleConfig
 )
 def test_factors_by_hand(schedule: dict[str, object], factors: list[float]):
     """The middles of four steps: 1/8, 3/8, 5/8 and 7/8 of the training."""
-    knobs = ScheduleConfig.model_validate(schedule).model_dump()
-    found = [schedule_factor(Moment(step, total_steps=4).position, **knobs) for step in range(4)]
+    kwargs = ScheduleConfig.model_validate(schedule).model_dump()
+    found = [schedule_factor(StepPosition(step, total_steps=4).fraction, **kwargs) for step in range(4)]
     assert found == pytest.approx(factors, abs=1e-6)
 
 

@@ -20,11 +20,11 @@ from detrdistill.compatibility.class_names import ClassMatch, match_classes
 from detrdistill.data.dataset import (
     DetectionDataset,
     EpochSampler,
-    Source,
+    InputSpec,
     evaluation_batches,
-    input_of,
     loader_workers,
     training_batches,
+    transform_of,
 )
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.data.transforms import augmentation
@@ -36,10 +36,10 @@ from detrdistill.engine.components import build_criterion, build_methods, parame
 from detrdistill.engine.environment import autocast_type, device_name, versions
 from detrdistill.engine.evaluate import CocoEvaluator, Detect, Evaluation, milliseconds_per_image
 from detrdistill.engine.finite import check_finite, non_finite_tensors
-from detrdistill.engine.guide import Guide, Lesson, Moment
-from detrdistill.engine.optimizer import Learner, moving_average
+from detrdistill.engine.optimizer import StudentWithEma, moving_average
 from detrdistill.engine.state import replace_folder, restore_folder, write_json
 from detrdistill.engine.step import LossStep
+from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import BROKEN_TEACHER, AnyTeacher, Teacher, check_teacher
 from detrdistill.engine.threads import Threads
 from detrdistill.engine.train import Best, Progress, Report, Trainer
@@ -59,7 +59,7 @@ Trained = Literal["student", "control"]
 _log = logging.getLogger(__name__)
 
 
-class Session:
+class RunContext:
     """One attempt at a run. Stages that an earlier attempt completed are not repeated."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Session:
 
     # ---- detectors
 
-    def new_student(self) -> Learner:
+    def new_student(self) -> StudentWithEma:
         """The student at its first step: new from the catalog, or from a checkpoint."""
         seed, classes = self.config.training.seed, self.train_set.classes
         size = self.config.data.image_size
@@ -130,9 +130,9 @@ class Session:
         check_criterion(self.config.criterion, student.family)
         make_trainable(student, backbone=self.config.training.backbone_lr_factor > 0)
         student, decay = student.to(self.device), self.config.training.ema_decay
-        return Learner(student, None if decay is None else moving_average(student, decay))
+        return StudentWithEma(student, None if decay is None else moving_average(student, decay))
 
-    def own_average(self, name: str, student: Learner) -> Teacher:
+    def ema_teacher(self, name: str, student: StudentWithEma) -> Teacher:
         """The moving average of the student, as its teacher."""
         folder, pointer = self.paths.of_teacher(name)
         if folder is not None:
@@ -141,7 +141,7 @@ class Session:
                 hint='Leave the teacher out, or set teacher.source to "checkpoint".',
                 pointer=pointer,
             )
-        return Teacher(student.evaluated, tuple(range(len(self.train_set.classes))), is_average=True)
+        return Teacher(student.eval_model, tuple(range(len(self.train_set.classes))), is_average=True)
 
     def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
         """A teacher, with its classes in the order of the data set; a black box has no coverage."""
@@ -188,7 +188,7 @@ class Session:
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         return OnnxTeacher(folder, card, size, self._match(card.classes, name, pointer).columns)
 
-    def build_guide(self, name: str, teacher: AnyTeacher, student: Learner) -> Guide:
+    def build_supervision(self, name: str, teacher: AnyTeacher, student: StudentWithEma) -> TeacherSupervision:
         """A teacher with its configured methods, on the run's device.
 
         Raises:
@@ -204,11 +204,11 @@ class Session:
             build_criterion(config.criterion, student.detector),
             config.training.seed,
         )
-        lessons = [
-            Lesson(method.to(self.device), chosen.schedule, chosen.gradient_share)
+        scheduled_methods = [
+            ScheduledMethod(method.to(self.device), chosen.schedule, chosen.gradient_share)
             for method, chosen in zip(methods, wanted, strict=True)
         ]
-        return Guide(teacher, lessons, name)
+        return TeacherSupervision(teacher, scheduled_methods, name)
 
     @property
     def _distillation(self) -> DistillConfig:
@@ -250,7 +250,7 @@ class Session:
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
-            metrics, detections = self._evaluate(teacher.detect, teacher.source, self.go_on)
+            metrics, detections = self._evaluate(teacher.detect, teacher.input_spec, self.go_on)
             self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
             check_finite(
                 f"The teacher {name}".strip(),
@@ -264,7 +264,7 @@ class Session:
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
         pointer = f"{config.pointer(name)}/teacher/min_ap"
-        unlike = teacher.source.unlike_training if isinstance(teacher.source, Preprocessing) else ""
+        unlike = teacher.input_spec.unlike_training if isinstance(teacher.input_spec, Preprocessing) else ""
         check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, unlike_training=unlike)
         return row
 
@@ -274,28 +274,31 @@ class Session:
         milliseconds = milliseconds_per_image(detector.model, pixels_BCHW)
         return {"parameters": parameter_count(detector), "milliseconds_per_image": milliseconds}
 
-    def choose_threads(self, student: Learner, guides: Sequence[Guide]) -> None:
+    def choose_threads(self, student: StudentWithEma, supervisions: Sequence[TeacherSupervision]) -> None:
         """On a CPU: find by measuring how many threads a step is worth, once per run."""
         if self.threads is None:
             return
-        loss, dataset = self._loss_and_dataset("student", deepcopy(student.detector), guides)
+        loss, dataset = self._loss_and_dataset("student", deepcopy(student.detector), supervisions)
         sampler = EpochSampler(len(dataset), self.config.training.batch_size, self.config.training.seed)
         batch = next(training_batches(dataset, sampler, first_step=0, last_step=1, workers=0))
 
         def step() -> None:
             with suppress(Exception), torch.random.fork_rng():  # the gate or the first step will say what is wrong
-                loss(batch, Moment(0, self.progress.steps)).total.backward()
+                loss(batch, StepPosition(0, self.progress.steps)).total.backward()
             self.go_on()
 
         self.threads.measure(step, steps_beside=self.progress.steps if self.with_control else 0)
 
     def _loss_and_dataset(
-        self, role: Trained, student: Detector, guides: Sequence[Guide]
+        self, role: Trained, student: Detector, supervisions: Sequence[TeacherSupervision]
     ) -> tuple[LossStep, DetectionDataset]:
         """The loss of a detector with its teachers, and the batches that show each what it looks at."""
         config = self.config
-        wanted: list[Source] = [student.preprocessing, *(guide.teacher.source for guide in guides)]
-        inputs = [input_of(source) for source in dict.fromkeys(wanted)]
+        wanted: list[InputSpec] = [
+            student.preprocessing,
+            *(supervision.teacher.input_spec for supervision in supervisions),
+        ]
+        transforms = [transform_of(spec) for spec in dict.fromkeys(wanted)]
         random_changes = augmentation(
             horizontal_flip=config.data.horizontal_flip,
             photometric=config.data.photometric,
@@ -303,16 +306,16 @@ class Session:
         )
         criterion = build_criterion(config.criterion, student)
         autocast = autocast_type(config.training.precision, self.device)
-        loss = LossStep(student, criterion, guides, inputs, autocast, self.device, role)
-        return loss, DetectionDataset(self.train_set, inputs, random_changes)
+        loss = LossStep(student, criterion, supervisions, transforms, autocast, self.device, role)
+        return loss, DetectionDataset(self.train_set, transforms, random_changes)
 
-    def train(self, role: Trained, learner: Learner, guides: Sequence[Guide]) -> Best:
+    def train(self, role: Trained, trained: StudentWithEma, supervisions: Sequence[TeacherSupervision]) -> Best:
         """Train one detector; its best weights are then in the folder named after its role."""
         config = self.config
-        loss, dataset = self._loss_and_dataset(role, learner.detector, guides)
+        loss, dataset = self._loss_and_dataset(role, trained.detector, supervisions)
         trainer = Trainer(
             role=role,
-            learner=learner,
+            trained=trained,
             loss=loss,
             dataset=dataset,
             training=config.training,
@@ -383,11 +386,11 @@ class Session:
         found = self._evaluate(lambda pixels: detector.detections(detector(pixels)), detector.preprocessing)
         return found._replace(metrics=self.evaluator.nothing_found()) if non_finite_tensors(detector) else found
 
-    def _evaluate(self, detect: Detect, source: Source, alive: Callable[[], None] | None = None) -> Evaluation:
-        prepare = input_of(source)
-        dataset = DetectionDataset(self.val_set, [prepare], augment=None)
+    def _evaluate(self, detect: Detect, spec: InputSpec, alive: Callable[[], None] | None = None) -> Evaluation:
+        transform = transform_of(spec)
+        dataset = DetectionDataset(self.val_set, [transform], augment=None)
         batches = evaluation_batches(dataset, batch_size=self.config.evaluation.batch_size, workers=self.workers)
-        return self.evaluator.run(detect, prepare, batches, self.device, alive or self.alive)
+        return self.evaluator.run(detect, transform, batches, self.device, alive or self.alive)
 
     def _export(self, role: Trained, detector: Detector) -> None:
         category_ids = self.train_set.category_ids
