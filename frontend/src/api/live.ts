@@ -3,7 +3,7 @@ import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 
 import type { EvaluationView, JobDetail, JobMetrics } from "./client";
-import { isActive } from "./queries";
+import { artifactsQuery, healthQuery, invalidate, isActive, jobQuery, metricsQuery } from "./queries";
 import { follow } from "./stream/follow";
 import type { JobEvent } from "./stream/hub";
 
@@ -61,14 +61,10 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
       if (step) setSpeed((step.data as unknown as StepData).images_per_second);
       applyToJob(cache, id, batch);
       unseen = [...unseen, ...batch];
-      if (cache.getQueryData(["metrics", id]) === undefined) return;
+      if (cache.getQueryData(metricsQuery(id).queryKey) === undefined) return;
       const points = unseen;
       unseen = [];
-      cache.setQueryData<JobMetrics>(["metrics", id], (old) => old && points.reduce(withEvent, old));
-    };
-
-    const refresh = () => {
-      for (const key of ["job", "metrics", "artifacts"]) void cache.invalidateQueries({ queryKey: [key, id] });
+      cache.setQueryData(metricsQuery(id).queryKey, (old) => old && points.reduce(withEvent, old));
     };
 
     const timer = setInterval(flush, FLUSH_MS);
@@ -80,10 +76,10 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
       } else if (news.kind === "ended") {
         flush();
         setAway(false);
-        refresh();
+        invalidate(cache, jobQuery(id), metricsQuery(id), artifactsQuery(id));
       } else {
         setAway(news.state === "away");
-        if (news.state === "away") void cache.invalidateQueries({ queryKey: ["health"] });
+        if (news.state === "away") invalidate(cache, healthQuery);
       }
     });
     return () => {
@@ -95,28 +91,29 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
 
   useEffect(() => {
     if (!away || !active) return;
-    const timer = setInterval(() => {
-      for (const key of ["job", "metrics"]) void cache.invalidateQueries({ queryKey: [key, id] });
-    }, POLL_MS);
+    const timer = setInterval(() => invalidate(cache, jobQuery(id), metricsQuery(id)), POLL_MS);
     return () => clearInterval(timer);
   }, [cache, id, away, active]);
 
   return { state: known && !active ? "ended" : away ? "reconnecting" : "live", lastAt, events, speed };
 }
 
-const REFRESHES: Record<string, string[]> = {
-  state: ["job", "metrics", "artifacts"],
-  stage: ["metrics"], // a run that begins again repeats steps that are drawn already
-  requeued: ["job", "metrics", "artifacts"],
-  artifacts: ["artifacts"],
-  checkpoint: ["artifacts"],
+type JobQuery = typeof jobQuery | typeof metricsQuery | typeof artifactsQuery;
+
+/** What is read again after an event. */
+const REFRESHES: Record<string, JobQuery[]> = {
+  state: [jobQuery, metricsQuery, artifactsQuery],
+  stage: [metricsQuery], // a run that begins again repeats steps that are drawn already
+  requeued: [jobQuery, metricsQuery, artifactsQuery],
+  artifacts: [artifactsQuery],
+  checkpoint: [artifactsQuery],
 };
 
 function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
-  const shown = cache.getQueryData<JobDetail>(["job", id])?.last_event_id ?? 0;
+  const shown = cache.getQueryData(jobQuery(id).queryKey)?.last_event_id ?? 0;
   const news = batch.filter((event) => event.id > shown); // the page was loaded with the others
   const change = (values: (old: JobDetail) => Partial<JobDetail>) =>
-    cache.setQueryData<JobDetail>(["job", id], (old) => old && { ...old, ...values(old) });
+    cache.setQueryData(jobQuery(id).queryKey, (old) => old && { ...old, ...values(old) });
   for (const { kind, data } of news) {
     if (kind === "step") change(() => ({ progress: data.progress as number, eta_seconds: data.eta_seconds as number }));
     else if (kind === "stage") change(() => ({ stage: data.stage as JobDetail["stage"] }));
@@ -127,7 +124,7 @@ function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
     }
   }
   const stale = new Set(news.flatMap(({ kind }) => REFRESHES[kind] ?? []));
-  for (const key of stale) void cache.invalidateQueries({ queryKey: [key, id] });
+  invalidate(cache, ...[...stale].map((query) => query(id)));
 }
 
 const evaluationOf = (data: Record<string, unknown>) => ({ ...(data.metrics as object), ...data }) as EvaluationView;

@@ -2,7 +2,7 @@
 import { type ReactNode, useId } from "react";
 
 import type { CheckpointView, DatasetView } from "@/api/client";
-import type { Pages } from "@/api/queries";
+import type { PagedQuery } from "@/api/queries";
 import { Button } from "@/components/basics";
 import { SelectField } from "@/components/Field";
 import { SearchBox } from "@/components/SearchBox";
@@ -14,7 +14,7 @@ const SHOWN_MATCHES = 6;
 
 interface Props<Row> {
   label: string;
-  query: Pages<Row>;
+  query: PagedQuery<Row>;
   value: string;
   onChange: (id: string) => void;
   describe: (row: Row) => string;

@@ -3,6 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
 
 import { ApiProblem, type CheckpointView, type DatasetView, upload } from "@/api/client";
+import { checkpointsQuery, datasetsQuery } from "@/api/queries";
 import { Button, Notice, ProgressBar } from "@/components/basics";
 import { TextField } from "@/components/Field";
 
@@ -12,12 +13,14 @@ const KINDS = {
     hint: "One zip with train.json, val.json (COCO) and the images, or as COCO, Roboflow, CVAT, FiftyOne, Label Studio, mmdetection or Datumaro export it.",
     accept: ".zip",
     multiple: false,
+    list: datasetsQuery,
   },
   checkpoints: {
     title: "Upload a checkpoint",
     hint: "The folder of save_pretrained: one zip, or config.json, model.safetensors and preprocessor_config.json. To teach with boxes and scores alone: model.onnx with the two, or detections.json.",
     accept: ".zip,.json,.safetensors,.onnx",
     multiple: true,
+    list: checkpointsQuery,
   },
 } as const;
 
@@ -27,7 +30,7 @@ interface Props<T> {
 }
 
 export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone }: Props<T>) {
-  const { title, hint, accept, multiple } = KINDS[kind];
+  const { title, hint, accept, multiple, list } = KINDS[kind];
   const cache = useQueryClient();
   const picker = useRef<HTMLInputElement>(null);
   const [name, setName] = useState("");
@@ -57,7 +60,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     setProblem(null);
     try {
       const created = await upload<T>(`/${kind}`, form, setShare);
-      await cache.invalidateQueries({ queryKey: [kind] });
+      await cache.invalidateQueries({ queryKey: list.queryKey });
       setFiles([]);
       setName("");
       setNamed(false);

@@ -1,9 +1,9 @@
 import { useEffect, useState } from "react";
 
-import type { Pages } from "@/api/queries";
+import type { PagedQuery } from "@/api/queries";
 
 /** Rows of a list in pages, and those among all of them whose name has a text; older pages are fetched for it. */
-export function useSearch<Row extends { name: string }>(query: Pages<Row>) {
+export function useSearch<Row extends { name: string }>(query: PagedQuery<Row>) {
   const [text, setText] = useState("");
   const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage } = query;
   const wanted = text.trim().toLowerCase();

@@ -1,7 +1,7 @@
 import { type ReactNode, useState } from "react";
 
 import type { CheckpointView, DatasetView } from "@/api/client";
-import { type Pages, useCheckpoints, useDatasets } from "@/api/queries";
+import { type PagedQuery, useCheckpoints, useDatasets } from "@/api/queries";
 import { Button, Card, Loading, Notice, Warning } from "@/components/basics";
 import { SearchBox } from "@/components/SearchBox";
 import { Uploader } from "@/components/Uploader";
@@ -36,7 +36,7 @@ export function LibraryPage() {
 
 interface ListedProps<Row> {
   name: string;
-  query: Pages<Row>;
+  query: PagedQuery<Row>;
   row: (row: Row) => ReactNode;
 }
 
