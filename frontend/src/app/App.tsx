@@ -1,7 +1,7 @@
 import { Route, Routes } from "react-router";
 
 import { Layout } from "@/app/Layout";
-import { Empty } from "@/components/basics";
+import { EmptyState } from "@/components/basics";
 import { JobPage } from "@/features/job/JobPage";
 import { JobsPage } from "@/features/jobs/JobsPage";
 import { LibraryPage } from "@/features/library/LibraryPage";
@@ -16,7 +16,7 @@ export function App() {
         <Route path="/view/new" element={<NewJobPage />} />
         <Route path="/view/library" element={<LibraryPage />} />
         <Route path="/view/jobs/:id" element={<JobPage />} />
-        <Route path="*" element={<Empty title="There is no such page">Choose one above.</Empty>} />
+        <Route path="*" element={<EmptyState title="There is no such page">Choose one above.</EmptyState>} />
       </Route>
     </Routes>
   );

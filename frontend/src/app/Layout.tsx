@@ -21,14 +21,14 @@ export function Layout() {
           </a>
           <span className="ml-auto flex items-center gap-4">
             <Workers />
-            <ButtonLink to="/view/new" look="primary">
+            <ButtonLink to="/view/new" variant="primary">
               New job
             </ButtonLink>
           </span>
         </nav>
       </header>
       <main className="mx-auto max-w-6xl px-4 py-6 sm:px-6">
-        <ServiceAway />
+        <ServiceUnavailable />
         <Outlet />
       </main>
     </div>
@@ -44,7 +44,7 @@ function Tab({ to, children }: { to: string; children: string }) {
 }
 
 /** Said once on every page; what the page shows may be old. */
-function ServiceAway() {
+function ServiceUnavailable() {
   const { isError, error, dataUpdatedAt } = useHealth();
   if (!isError) return null;
   return (
@@ -64,10 +64,10 @@ function Workers() {
   if (health.isPending) return null;
   const count = health.data?.workers ?? 0;
   const text = health.isError ? "service unreachable" : count === 0 ? "no worker" : `${count} worker${count > 1 ? "s" : ""}`;
-  const look = health.isError || count === 0 ? "bg-bad" : "bg-good";
+  const color = health.isError || count === 0 ? "bg-bad" : "bg-good";
   return (
     <span className="flex items-center gap-1.5 text-xs whitespace-nowrap text-soft" title="Jobs wait while there is no worker.">
-      <span className={`size-1.5 rounded-full ${look}`} />
+      <span className={`size-1.5 rounded-full ${color}`} />
       {text}
     </span>
   );

@@ -62,7 +62,7 @@ export function CheckField({ label, hint, ...rest }: { label: ReactNode; hint?: 
   );
 }
 
-export function Choice<T extends string>({ name, value, options, onChange }: {
+export function SegmentedControl<T extends string>({ name, value, options, onChange }: {
   name: string;
   value: T;
   options: readonly (readonly [T, string])[];

@@ -91,7 +91,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
           <div className="grow">
             <TextField label="Name" value={name} onChange={rename} required maxLength={200} />
           </div>
-          <Button type="submit" look="primary" disabled={share !== null || name.trim() === ""}>
+          <Button type="submit" variant="primary" disabled={share !== null || name.trim() === ""}>
             Upload
           </Button>
         </div>

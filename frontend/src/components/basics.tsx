@@ -5,7 +5,7 @@ import { Link } from "react-router";
 import type { JobView } from "@/api/client";
 import { verdictTitle } from "@/lib/format";
 
-const LOOKS = {
+const VARIANTS = {
   primary: "bg-ink text-page hover:opacity-85",
   plain: "border border-line bg-card hover:bg-tint",
   danger: "border border-bad/40 text-bad hover:bg-bad/10",
@@ -13,12 +13,12 @@ const LOOKS = {
 
 const BUTTON = "inline-flex items-center whitespace-nowrap gap-2 rounded-md px-3 py-1.5 text-sm font-medium transition disabled:opacity-40";
 
-export function Button({ look = "plain", className = "", ...rest }: ComponentProps<"button"> & { look?: keyof typeof LOOKS }) {
-  return <button type="button" {...rest} className={`${BUTTON} cursor-pointer disabled:cursor-default ${LOOKS[look]} ${className}`} />;
+export function Button({ variant = "plain", className = "", ...rest }: ComponentProps<"button"> & { variant?: keyof typeof VARIANTS }) {
+  return <button type="button" {...rest} className={`${BUTTON} cursor-pointer disabled:cursor-default ${VARIANTS[variant]} ${className}`} />;
 }
 
-export function ButtonLink({ look = "plain", ...rest }: ComponentProps<typeof Link> & { look?: keyof typeof LOOKS }) {
-  return <Link {...rest} className={`${BUTTON} ${LOOKS[look]}`} />;
+export function ButtonLink({ variant = "plain", ...rest }: ComponentProps<typeof Link> & { variant?: keyof typeof VARIANTS }) {
+  return <Link {...rest} className={`${BUTTON} ${VARIANTS[variant]}`} />;
 }
 
 export function Card({ title, aside, children }: { title?: ReactNode; aside?: ReactNode; children: ReactNode }) {
@@ -35,7 +35,7 @@ export function Card({ title, aside, children }: { title?: ReactNode; aside?: Re
   );
 }
 
-const STATE_LOOKS: Record<JobView["state"], string> = {
+const STATE_CLASSES: Record<JobView["state"], string> = {
   queued: "bg-tint text-soft",
   running: "bg-teacher/12 text-teacher",
   succeeded: "bg-good/12 text-good",
@@ -47,9 +47,9 @@ const CHIP = "inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs 
 
 export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested" | "result"> }) {
   const stopping = job.state === "running" && job.cancel_requested;
-  const look = job.result?.verdict ? "bg-tint text-soft" : STATE_LOOKS[job.state];
+  const stateClass = job.result?.verdict ? "bg-tint text-soft" : STATE_CLASSES[job.state];
   return (
-    <span className={`${CHIP} ${look}`}>
+    <span className={`${CHIP} ${stateClass}`}>
       {job.state === "running" && <span className="size-1.5 animate-pulse rounded-full bg-current" />}
       {stopping ? "cancelling" : job.state}
     </span>
@@ -88,10 +88,10 @@ const TONES = {
 };
 
 export function Notice({ tone, title, children }: { tone: keyof typeof TONES; title?: ReactNode; children?: ReactNode }) {
-  const look = TONES[tone];
+  const classes = TONES[tone];
   return (
-    <div role={tone === "soft" ? "status" : "alert"} className={`rounded-lg border px-4 py-3 break-words ${look.box}`}>
-      {title && <p className={`font-medium ${look.title}`}>{title}</p>}
+    <div role={tone === "soft" ? "status" : "alert"} className={`rounded-lg border px-4 py-3 break-words ${classes.box}`}>
+      {title && <p className={`font-medium ${classes.title}`}>{title}</p>}
       {children && <div className="mt-1 text-soft">{children}</div>}
     </div>
   );
@@ -109,7 +109,7 @@ export function Loading() {
   );
 }
 
-export function Empty({ title, children }: { title: string; children: ReactNode }) {
+export function EmptyState({ title, children }: { title: string; children: ReactNode }) {
   return (
     <div className="rounded-lg border border-dashed border-line px-6 py-12 text-center">
       <p className="font-medium">{title}</p>
@@ -118,7 +118,7 @@ export function Empty({ title, children }: { title: string; children: ReactNode 
   );
 }
 
-export function Dot({ role }: { role: "teacher" | "student" | "control" }) {
-  const looks = { teacher: "bg-teacher", student: "bg-student", control: "bg-control" };
-  return <span className={`inline-block size-2 rounded-full ${looks[role]}`} aria-hidden />;
+export function RoleDot({ role }: { role: "teacher" | "student" | "control" }) {
+  const colors = { teacher: "bg-teacher", student: "bg-student", control: "bg-control" };
+  return <span className={`inline-block size-2 rounded-full ${colors[role]}`} aria-hidden />;
 }

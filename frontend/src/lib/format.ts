@@ -8,7 +8,7 @@ export function formatGain(gain: number): string {
 }
 
 /** The colour of a gain: none for what is shown as 0.0, and none beside a verdict against the result. */
-export function gainLook(gain: number | undefined | null, verdict: string | undefined | null): string {
+export function gainColor(gain: number | undefined | null, verdict: string | undefined | null): string {
   if (gain === undefined || gain === null || verdict || Math.abs(100 * gain) < 0.05) return "";
   return gain > 0 ? "text-good" : "text-bad";
 }

@@ -31,18 +31,18 @@ export function Curves({ job }: { job: JobDetail }) {
           <Chart curves={ap} xLabel="epoch" format={points} fromZero={0.1} />
         </Card>
       )}
-      {total && <Single key={total[0]} metrics={metrics} name={total[0]} title={total[1]} />}
+      {total && <SingleChart key={total[0]} metrics={metrics} name={total[0]} title={total[1]} />}
       {groups(metrics, job.config).map((group) => (
-        <LossGroup key={group.key} metrics={metrics} group={group} />
+        <GroupChart key={group.key} metrics={metrics} group={group} />
       ))}
       {others.map(([name, title]) => (
-        <Single key={name} metrics={metrics} name={name} title={title} />
+        <SingleChart key={name} metrics={metrics} name={name} title={title} />
       ))}
     </div>
   );
 }
 
-function Single({ metrics, name, title }: { metrics: JobMetrics; name: string; title: string }) {
+function SingleChart({ metrics, name, title }: { metrics: JobMetrics; name: string; title: string }) {
   const curves = useMemo(() => curvesOf(metrics, name), [metrics, name]);
   return (
     <Card title={title}>
@@ -52,19 +52,19 @@ function Single({ metrics, name, title }: { metrics: JobMetrics; name: string; t
 }
 
 /** One small chart per term of a loss, the student beside the control. */
-function LossGroup({ metrics, group: { title, terms } }: { metrics: JobMetrics; group: Group }) {
+function GroupChart({ metrics, group: { title, terms } }: { metrics: JobMetrics; group: Group }) {
   return (
     <Card title={title} aside={<span className="text-xs text-faint">unweighted terms</span>}>
       <div className={`grid grid-cols-1 gap-x-4 gap-y-3 ${terms.length === 1 ? "" : terms.length === 2 ? "sm:grid-cols-2" : "sm:grid-cols-3"}`}>
         {terms.map(([name, label]) => (
-          <Term key={name} metrics={metrics} name={name} label={label} />
+          <TermChart key={name} metrics={metrics} name={name} label={label} />
         ))}
       </div>
     </Card>
   );
 }
 
-function Term({ metrics, name, label }: { metrics: JobMetrics; name: string; label: string }) {
+function TermChart({ metrics, name, label }: { metrics: JobMetrics; name: string; label: string }) {
   const curves = useMemo(() => curvesOf(metrics, name), [metrics, name]);
   return (
     <figure className="min-w-0" aria-label={name}>

@@ -23,7 +23,7 @@ function Job({ id }: { id: string }) {
   const query = useJob(id);
   const live = useLiveJob(id, query.data);
   const job = query.data;
-  if (job === undefined) return query.error ? <Missing error={query.error} /> : <Loading />;
+  if (job === undefined) return query.error ? <JobError error={query.error} /> : <Loading />;
   return (
     <div className="space-y-5">
       <Header job={job} live={live} />
@@ -48,7 +48,7 @@ function Job({ id }: { id: string }) {
   );
 }
 
-function Missing({ error }: { error: Error }) {
+function JobError({ error }: { error: Error }) {
   const unknown = error instanceof ApiProblem && [404, 422].includes(error.problem.status);
   return (
     <Notice tone="bad" title={unknown ? "There is no such job" : "This job cannot be shown"}>
@@ -89,7 +89,7 @@ function Header({ job, live }: { job: JobDetail; live: Live }) {
       </div>
       {isActive(job) && <LiveChip live={live} now={now} />}
       {isActive(job) && (
-        <Button look="danger" disabled={job.cancel_requested || cancel.isPending} onClick={() => cancel.mutate()}>
+        <Button variant="danger" disabled={job.cancel_requested || cancel.isPending} onClick={() => cancel.mutate()}>
           {job.cancel_requested ? "Cancelling…" : "Cancel"}
         </Button>
       )}
@@ -108,7 +108,7 @@ function Retry({ id }: { id: string }) {
   const retry = useRetryJob(id);
   return (
     <>
-      <Button look="primary" disabled={retry.isPending} onClick={() => retry.mutate("checkpoint")}>
+      <Button variant="primary" disabled={retry.isPending} onClick={() => retry.mutate("checkpoint")}>
         Go on from the last checkpoint
       </Button>
       <Button disabled={retry.isPending} onClick={() => retry.mutate("start")}>
@@ -126,11 +126,11 @@ function Retry({ id }: { id: string }) {
 }
 
 function LiveChip({ live: { state, lastAt }, now }: { live: Live; now: number }) {
-  const looks = { live: "bg-good", reconnecting: "animate-pulse bg-student", ended: "bg-control" };
+  const colors = { live: "bg-good", reconnecting: "animate-pulse bg-student", ended: "bg-control" };
   const last = lastAt === null ? "" : `, last event ${Math.max(0, Math.round((now - lastAt) / 1000))} s ago`;
   return (
     <span className="flex items-center gap-1.5 self-center text-xs text-soft" data-live={state}>
-      <span className={`size-1.5 rounded-full ${looks[state]}`} />
+      <span className={`size-1.5 rounded-full ${colors[state]}`} />
       {state === "live" ? "live" : state === "reconnecting" ? `reconnecting…${last}` : "not live"}
     </span>
   );

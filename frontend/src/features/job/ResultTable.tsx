@@ -1,5 +1,5 @@
 import type { ModelReport, RunResult } from "@/api/client";
-import { Card, Dot } from "@/components/basics";
+import { Card, RoleDot } from "@/components/basics";
 import { formatAp, formatCount, verdictTitle } from "@/lib/format";
 
 const ROLES = ["teacher", "student", "control"] as const;
@@ -39,7 +39,7 @@ export function ResultTable({ result }: { result: RunResult }) {
             {rows.map(({ role, name, report: row }) => (
               <tr key={name}>
                 <td className="py-1 text-left whitespace-nowrap">
-                  <Dot role={role} /> {name}
+                  <RoleDot role={role} /> {name}
                 </td>
                 <td className="px-3 font-semibold">{formatAp(row.metrics.ap)}</td>
                 <td className="px-3">{formatAp(row.metrics.ap50)}</td>

@@ -22,9 +22,9 @@ export function Timeline({ job }: { job: JobDetail }) {
         const done = index < current;
         const here = index === current;
         const stopped = here && job.state !== "running" && job.state !== "queued";
-        const look = stopped ? "border-bad text-bad" : here ? "border-student text-student font-medium" : done ? "border-good text-good" : "border-line text-faint";
+        const color = stopped ? "border-bad text-bad" : here ? "border-student text-student font-medium" : done ? "border-good text-good" : "border-line text-faint";
         return (
-          <li key={name} className={`flex grow items-center gap-2 border-t-2 pt-1.5 ${look}`} aria-current={here ? "step" : undefined}>
+          <li key={name} className={`flex grow items-center gap-2 border-t-2 pt-1.5 ${color}`} aria-current={here ? "step" : undefined}>
             {done ? "✓" : here ? (stopped ? "✕" : "●") : "○"} {label}
           </li>
         );

@@ -3,8 +3,8 @@ import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, Dot, Empty, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
-import { formatAge, formatAp, formatDuration, formatGain, gainLook } from "@/lib/format";
+import { Button, ButtonLink, EmptyState, Loading, Notice, ProgressBar, RoleDot, StateChip, VerdictChip } from "@/components/basics";
+import { formatAge, formatAp, formatDuration, formatGain, gainColor } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 
 export function JobsPage() {
@@ -21,19 +21,19 @@ export function JobsPage() {
         <table className="w-full text-left">
           <thead className="border-b border-line text-xs text-soft">
             <tr>
-              <Head>Job</Head>
-              <Head>State</Head>
-              <Head look={WIDE}>
-                <Dot role="teacher" /> Teacher AP
-              </Head>
-              <Head>
-                <Dot role="student" /> Student AP
-              </Head>
-              <Head look={WIDE}>
-                <Dot role="control" /> Control AP
-              </Head>
-              <Head>KD gain</Head>
-              <Head look={WIDE}>Created</Head>
+              <HeaderCell>Job</HeaderCell>
+              <HeaderCell>State</HeaderCell>
+              <HeaderCell className={WIDE}>
+                <RoleDot role="teacher" /> Teacher AP
+              </HeaderCell>
+              <HeaderCell>
+                <RoleDot role="student" /> Student AP
+              </HeaderCell>
+              <HeaderCell className={WIDE}>
+                <RoleDot role="control" /> Control AP
+              </HeaderCell>
+              <HeaderCell>KD gain</HeaderCell>
+              <HeaderCell className={WIDE}>Created</HeaderCell>
             </tr>
           </thead>
           <tbody className="divide-y divide-line">
@@ -56,8 +56,8 @@ export function JobsPage() {
 const WIDE = "hidden sm:table-cell";
 const CELL = "px-2 py-3 sm:px-4";
 
-function Head({ look = "", children }: { look?: string; children: ReactNode }) {
-  return <th className={`px-2 py-2 font-medium sm:px-4 sm:whitespace-nowrap ${look}`}>{children}</th>;
+function HeaderCell({ className = "", children }: { className?: string; children: ReactNode }) {
+  return <th className={`px-2 py-2 font-medium sm:px-4 sm:whitespace-nowrap ${className}`}>{children}</th>;
 }
 
 function Row({ job, now }: { job: JobView; now: number }) {
@@ -87,7 +87,7 @@ function Row({ job, now }: { job: JobView; now: number }) {
       <td className={`${CELL} ${WIDE}`}>{formatAp(job.ap.teacher)}</td>
       <td className={`${CELL} font-semibold`}>{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
       <td className={`${CELL} ${WIDE}`}>{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
-      <td className={`${CELL} ${gainLook(gain, job.result?.verdict)}`}>
+      <td className={`${CELL} ${gainColor(gain, job.result?.verdict)}`}>
         {gain === null || gain === undefined ? "–" : formatGain(gain)}
       </td>
       <td className={`${CELL} ${WIDE} whitespace-nowrap text-soft`}>{formatAge(job.created_at, now)}</td>
@@ -97,16 +97,16 @@ function Row({ job, now }: { job: JobView; now: number }) {
 
 function Welcome() {
   return (
-    <Empty title="No jobs yet">
+    <EmptyState title="No jobs yet">
       <p>
         Upload a COCO data set and a strong detector, choose a small one, and get it nearly as good. <code>make demo</code> shows
         the whole way on a built-in example.
       </p>
       <p className="mt-4">
-        <ButtonLink to="/view/new" look="primary">
+        <ButtonLink to="/view/new" variant="primary">
           Start the first job
         </ButtonLink>
       </p>
-    </Empty>
+    </EmptyState>
   );
 }

@@ -19,11 +19,11 @@ export function LibraryPage() {
       <div className="grid items-start gap-5 lg:grid-cols-2">
         <Card title="Data sets">
           <Uploader<DatasetView> kind="datasets" />
-          <Listed name="data sets" query={useDatasets()} row={(dataset) => <DatasetRow key={dataset.id} dataset={dataset} />} />
+          <ResourceList name="data sets" query={useDatasets()} row={(dataset) => <DatasetRow key={dataset.id} dataset={dataset} />} />
         </Card>
         <Card title="Checkpoints">
           <Uploader<CheckpointView> kind="checkpoints" />
-          <Listed
+          <ResourceList
             name="checkpoints"
             query={useCheckpoints()}
             row={(checkpoint) => <CheckpointRow key={checkpoint.id} checkpoint={checkpoint} />}
@@ -34,7 +34,7 @@ export function LibraryPage() {
   );
 }
 
-interface ListedProps<Row> {
+interface ResourceListProps<Row> {
   name: string;
   query: PagedQuery<Row>;
   row: (row: Row) => ReactNode;
@@ -43,7 +43,7 @@ interface ListedProps<Row> {
 /** How many rows are worth drawing at once. */
 const DRAWN = 50;
 
-function Listed<Row extends DatasetView | CheckpointView>({ name, query, row }: ListedProps<Row>) {
+function ResourceList<Row extends DatasetView | CheckpointView>({ name, query, row }: ResourceListProps<Row>) {
   const { text, setText, all, rows, searching } = useSearch(query);
   const [drawn, setDrawn] = useState(DRAWN);
   const more = () => {
@@ -73,7 +73,7 @@ function Listed<Row extends DatasetView | CheckpointView>({ name, query, row }: 
   );
 }
 
-function RowHead({ row }: { row: DatasetView | CheckpointView }) {
+function RowHeader({ row }: { row: DatasetView | CheckpointView }) {
   const now = useNow(60_000);
   return (
     <>
@@ -97,7 +97,7 @@ function DatasetRow({ dataset }: { dataset: DatasetView }) {
   const { train, val } = dataset.splits;
   return (
     <li className="py-2.5">
-      <RowHead row={dataset} />
+      <RowHeader row={dataset} />
       <p className="text-sm text-soft">
         {train || val
           ? `${formatCount(train?.images ?? 0)} training and ${formatCount(val?.images ?? 0)} validation images, ` +
@@ -115,7 +115,7 @@ function CheckpointRow({ checkpoint }: { checkpoint: CheckpointView }) {
   const { image_height: height, image_width: width, classes, class_count: count } = checkpoint;
   return (
     <li className="py-2.5">
-      <RowHead row={checkpoint} />
+      <RowHeader row={checkpoint} />
       <p className="text-sm text-soft">
         {checkpoint.kind !== null && describe(checkpoint)}
         {checkpoint.queries !== null && ` parameters, ${checkpoint.queries} queries, ${checkpoint.decoder_layers} decoder layers`}

@@ -21,7 +21,7 @@ export function ClassMap({ teacher, pairs, teachersClasses, ourClasses, onChange
   const id = useId();
   const twice = namedTwice(pairs);
   const set = (index: number, pair: ClassPair) => onChange(pairs.with(index, pair));
-  const complaint = twice ? `"${twice}" is named twice.` : problem;
+  const message = twice ? `"${twice}" is named twice.` : problem;
   return (
     <fieldset className="space-y-2">
       <legend className={pairs.length === 0 ? "sr-only" : "text-xs text-soft"}>
@@ -39,7 +39,7 @@ export function ClassMap({ teacher, pairs, teachersClasses, ourClasses, onChange
           </Button>
         </div>
       ))}
-      {complaint && <p role="alert" className="text-xs text-bad">{complaint}</p>}
+      {message && <p role="alert" className="text-xs text-bad">{message}</p>}
       <Button className="px-2 py-0.5 text-xs" onClick={() => onChange([...pairs, ["", ""]])}>
         {pairs.length === 0 ? "Class names differ" : "Add a class"}
       </Button>

@@ -4,9 +4,9 @@ import { useNavigate } from "react-router";
 import { ApiProblem, type JobCreate } from "@/api/client";
 import { useCatalog, useCreateJob } from "@/api/queries";
 import { Button, Card, Notice } from "@/components/basics";
-import { Choice, TextField } from "@/components/Field";
+import { SegmentedControl, TextField } from "@/components/Field";
 import { namedTwice } from "@/features/new-job/ClassMap";
-import { Complaints } from "@/features/new-job/Complaints";
+import { ErrorSummary } from "@/features/new-job/ErrorSummary";
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
 import { keptFields, parsed, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
 import { type Change, type Config, EMPTY, type ProblemAt, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
@@ -76,7 +76,7 @@ export function NewJobPage() {
     }
   };
 
-  const takeClassMap = (teacher: string, map: Record<string, string>) => {
+  const applyClassMap = (teacher: string, map: Record<string, string>) => {
     if (json === null) change({ classMaps: { ...draft.classMaps, [teacher]: Object.entries(map) } });
     else if (config) setJson(JSON.stringify(withClassMap(config, teacher, map), null, 2));
     create.reset();
@@ -86,7 +86,7 @@ export function NewJobPage() {
     <div className="space-y-5" ref={page}>
       <div className="flex flex-wrap items-center justify-between gap-3">
         <h1 className="text-lg font-semibold">New job</h1>
-        {json === null && <Choice name="kind" value={draft.kind} options={KINDS} onChange={(kind) => change({ kind })} />}
+        {json === null && <SegmentedControl name="kind" value={draft.kind} options={KINDS} onChange={(kind) => change({ kind })} />}
       </div>
       <DataAndTeacher
         draft={draft}
@@ -120,7 +120,7 @@ export function NewJobPage() {
           <>
             <Student draft={draft} change={change} problemAt={problemAt} />
             <Recipe draft={draft} change={change} problemAt={problemAt} />
-            <Kept pointers={keptFields(draft.document, draft.kind)} drop={() => change({ document: {} })} />
+            <KeptFields pointers={keptFields(draft.document, draft.kind)} drop={() => change({ document: {} })} />
           </>
         ) : (
           <Card title="Configuration">
@@ -135,9 +135,9 @@ export function NewJobPage() {
           </Card>
         )}
         {jsonError && <Notice tone="bad" title={jsonError} />}
-        {create.error && !answered && !jsonError && <Complaints error={create.error} fields={open} takeClassMap={takeClassMap} />}
+        {create.error && !answered && !jsonError && <ErrorSummary error={create.error} fields={open} applyClassMap={applyClassMap} />}
         <div className="flex flex-wrap items-center gap-3">
-          <Button type="submit" look="primary" disabled={create.isPending || draft.datasetId === ""}>
+          <Button type="submit" variant="primary" disabled={create.isPending || draft.datasetId === ""}>
             {create.isPending ? "Submitting…" : "Start job"}
           </Button>
           <Button onClick={switchView}>{json === null ? "Edit as JSON" : "Back to the form"}</Button>
@@ -149,7 +149,7 @@ export function NewJobPage() {
 }
 
 /** What was written as JSON and is sent with the form. */
-function Kept({ pointers, drop }: { pointers: string[]; drop: () => void }) {
+function KeptFields({ pointers, drop }: { pointers: string[]; drop: () => void }) {
   if (pointers.length === 0) return null;
   const names = pointers.map((pointer) => pointer.slice(1).replaceAll("/", "."));
   return (

@@ -1,6 +1,6 @@
 import { useCatalog, useCheckpoints } from "@/api/queries";
 import { Card } from "@/components/basics";
-import { Choice, SelectField } from "@/components/Field";
+import { SegmentedControl, SelectField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
 import type { Change, Draft, ProblemAt } from "@/features/new-job/draft";
 import { describe } from "@/lib/checkpoint";
@@ -19,7 +19,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
   return (
     <Card
       title={draft.kind === "distill" ? "Student" : "Detector"}
-      aside={<Choice name="student" value={draft.studentFrom} options={SOURCES} onChange={(studentFrom) => change({ studentFrom })} />}
+      aside={<SegmentedControl name="student" value={draft.studentFrom} options={SOURCES} onChange={(studentFrom) => change({ studentFrom })} />}
     >
       {draft.studentFrom === "catalog" ? (
         <div className="grid gap-4 md:grid-cols-2">

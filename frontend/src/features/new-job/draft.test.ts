@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { DistillConfig } from "@/api/client";
-import { classMapIn, teacherOf } from "@/features/new-job/Complaints";
+import { classMapIn, teacherOf } from "@/features/new-job/ErrorSummary";
 import { type Draft, EMPTY, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
 import { Unreadable, keptFields, parsed, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
 

@@ -6,7 +6,7 @@ import { without } from "@/lib/without";
 export type Config = TrainConfig | DistillConfig;
 export type Json = Record<string, unknown>;
 export type Change = (change: Partial<Draft>) => void;
-/** The server's complaint about a field, by its JSON pointer. */
+/** The server's error message for a field, by its JSON pointer. */
 export type ProblemAt = (...pointers: string[]) => string | undefined;
 
 export interface MethodDraft {

@@ -8,18 +8,18 @@ interface Props {
   error: Error;
   /** Those that have not been answered by a change. */
   fields: FieldProblem[];
-  takeClassMap: (teacher: string, map: Record<string, string>) => void;
+  applyClassMap: (teacher: string, map: Record<string, string>) => void;
 }
 
-export function Complaints({ error, fields, takeClassMap }: Props) {
+export function ErrorSummary({ error, fields, applyClassMap }: Props) {
   const differ = error instanceof ApiProblem && error.problem.code === "class_names_differ";
   return (
     <Notice tone="bad" title={error.message}>
       <ul className="space-y-1">
         {fields.map((field) => (
           <li key={field.pointer + field.detail}>
-            <Where pointer={field.pointer} /> {field.detail !== error.message && field.detail} {hintInWords(field.hint ?? "")}
-            {differ && <Suggestion field={field} takeClassMap={takeClassMap} />}
+            <FieldName pointer={field.pointer} /> {field.detail !== error.message && field.detail} {hintInWords(field.hint ?? "")}
+            {differ && <Suggestion field={field} applyClassMap={applyClassMap} />}
           </li>
         ))}
       </ul>
@@ -27,17 +27,17 @@ export function Complaints({ error, fields, takeClassMap }: Props) {
   );
 }
 
-function Where({ pointer }: { pointer: string }) {
+function FieldName({ pointer }: { pointer: string }) {
   const label = labelOf(pointer);
   return label ? <strong className="font-medium">{label}:</strong> : <code>{pointer}</code>;
 }
 
-function Suggestion({ field, takeClassMap }: { field: FieldProblem; takeClassMap: Props["takeClassMap"] }) {
+function Suggestion({ field, applyClassMap }: { field: FieldProblem; applyClassMap: Props["applyClassMap"] }) {
   const map = classMapIn(field.hint ?? "");
   if (map === null) return null;
   return (
     <div className="mt-2">
-      <Button onClick={() => takeClassMap(teacherOf(field.pointer), map)}>Take over these class names</Button>
+      <Button onClick={() => applyClassMap(teacherOf(field.pointer), map)}>Take over these class names</Button>
     </div>
   );
 }
