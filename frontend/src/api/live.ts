@@ -39,7 +39,7 @@ const POLL_MS = 5000;
 /** Keeps job, metrics and artifacts in the cache up to date while the job runs. */
 export function useLiveJob(id: string, job: JobDetail | undefined): Live {
   const cache = useQueryClient();
-  const [away, setAway] = useState(false);
+  const [disconnected, setDisconnected] = useState(false);
   const [lastAt, setLastAt] = useState<number | null>(null);
   const [events, setEvents] = useState<JobEvent[]>([]);
   const [speed, setSpeed] = useState<number | null>(null);
@@ -68,18 +68,18 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
     };
 
     const timer = setInterval(flush, FLUSH_MS);
-    const leave = follow(id, position.current, (news) => {
-      if (news.kind === "events") {
-        pending.push(...news.events);
-        position.current = news.events.at(-1)?.id ?? position.current;
+    const leave = follow(id, position.current, (message) => {
+      if (message.kind === "events") {
+        pending.push(...message.events);
+        position.current = message.events.at(-1)?.id ?? position.current;
         setLastAt(Date.now());
-      } else if (news.kind === "ended") {
+      } else if (message.kind === "ended") {
         flush();
-        setAway(false);
+        setDisconnected(false);
         invalidate(cache, jobQuery(id), metricsQuery(id), artifactsQuery(id));
       } else {
-        setAway(news.state === "away");
-        if (news.state === "away") invalidate(cache, healthQuery);
+        setDisconnected(message.state === "disconnected");
+        if (message.state === "disconnected") invalidate(cache, healthQuery);
       }
     });
     return () => {
@@ -90,12 +90,12 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
   }, [cache, id, known, active]);
 
   useEffect(() => {
-    if (!away || !active) return;
+    if (!disconnected || !active) return;
     const timer = setInterval(() => invalidate(cache, jobQuery(id), metricsQuery(id)), POLL_MS);
     return () => clearInterval(timer);
-  }, [cache, id, away, active]);
+  }, [cache, id, disconnected, active]);
 
-  return { state: known && !active ? "ended" : away ? "reconnecting" : "live", lastAt, events, speed };
+  return { state: known && !active ? "ended" : disconnected ? "reconnecting" : "live", lastAt, events, speed };
 }
 
 type JobQuery = typeof jobQuery | typeof metricsQuery | typeof artifactsQuery;
@@ -111,10 +111,10 @@ const REFRESHES: Record<string, JobQuery[]> = {
 
 function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
   const shown = cache.getQueryData(jobQuery(id).queryKey)?.last_event_id ?? 0;
-  const news = batch.filter((event) => event.id > shown); // the page was loaded with the others
+  const fresh = batch.filter((event) => event.id > shown); // the page was loaded with the others
   const change = (values: (old: JobDetail) => Partial<JobDetail>) =>
     cache.setQueryData(jobQuery(id).queryKey, (old) => old && { ...old, ...values(old) });
-  for (const { kind, data } of news) {
+  for (const { kind, data } of fresh) {
     if (kind === "step") change(() => ({ progress: data.progress as number, eta_seconds: data.eta_seconds as number }));
     else if (kind === "stage") change(() => ({ stage: data.stage as JobDetail["stage"] }));
     else if (kind === "evaluated" && !data.teacher) {
@@ -123,7 +123,7 @@ function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
       change((old) => ({ ap: { ...old.ap, [role]: Math.max(ap, old.ap[role] ?? -1) } }));
     }
   }
-  const stale = new Set(news.flatMap(({ kind }) => REFRESHES[kind] ?? []));
+  const stale = new Set(fresh.flatMap(({ kind }) => REFRESHES[kind] ?? []));
   invalidate(cache, ...[...stale].map((query) => query(id)));
 }
 
@@ -150,8 +150,8 @@ function withStep(metrics: JobMetrics, step: StepData): JobMetrics {
       values: [...curve.values, value],
     };
   });
-  const begun = [...values].map(([name, value]) => ({ role, name, steps: [step.step], epochs: [step.epoch], values: [value] }));
-  return { ...metrics, series: [...series, ...begun] };
+  const started = [...values].map(([name, value]) => ({ role, name, steps: [step.step], epochs: [step.epoch], values: [value] }));
+  return { ...metrics, series: [...series, ...started] };
 }
 
 function withEvaluation(metrics: JobMetrics, row: EvaluationView): JobMetrics {

@@ -1,57 +1,57 @@
 /** This tab's side of the hub: what it follows while it can be seen. */
-import { Hub, type News, SIGN_OF_LIFE_MS, type Wanted } from "./hub";
+import { HEARTBEAT_MS, Hub, type HubMessage, type Subscriptions } from "./hub";
 
-interface Followed {
+interface Subscription {
   position: number;
   ended: boolean;
-  listen: (news: News) => void;
+  onMessage: (message: HubMessage) => void;
 }
 
-const followed = new Map<string, Followed>();
-let send: ((wanted: Wanted) => void) | undefined;
+const followed = new Map<string, Subscription>();
+let send: ((subscriptions: Subscriptions) => void) | undefined;
 
 /** Follow a job from an event on, until the function that is given back is called. */
-export function follow(job: string, after: number, listen: (news: News) => void): () => void {
-  followed.set(job, { position: after, ended: false, listen });
+export function follow(job: string, after: number, onMessage: (message: HubMessage) => void): () => void {
+  followed.set(job, { position: after, ended: false, onMessage });
   if (send === undefined) start();
-  say();
+  publish();
   return () => {
     followed.delete(job);
-    say();
+    publish();
   };
 }
 
-function say(): void {
+function publish(): void {
   const visible = document.visibilityState === "visible";
-  const wanted = [...followed].filter(([, { ended }]) => visible && !ended);
-  send?.(Object.fromEntries(wanted.map(([job, { position }]) => [job, position])));
+  const subscriptions = [...followed].filter(([, { ended }]) => visible && !ended);
+  send?.(Object.fromEntries(subscriptions.map(([job, { position }]) => [job, position])));
 }
 
-function hear(news: News): void {
+function receive(message: HubMessage): void {
   for (const [job, entry] of followed) {
-    if (news.kind === "state") entry.listen(news);
-    else if (news.kind === "ended") {
-      if (!news.jobs.includes(job)) continue;
+    if (message.kind === "state") entry.onMessage(message);
+    else if (message.kind === "ended") {
+      if (!message.jobs.includes(job)) continue;
       entry.ended = true;
-      entry.listen(news);
+      entry.onMessage(message);
     } else {
-      const events = news.events.filter((event) => event.job === job && event.id > entry.position);
+      const events = message.events.filter((event) => event.job === job && event.id > entry.position);
       const last = events.at(-1);
       if (last === undefined) continue;
       entry.position = last.id;
-      entry.listen({ kind: "events", events });
+      entry.onMessage({ kind: "events", events });
     }
   }
 }
 
 function start(): void {
-  send = shared() ?? new Hub().attach(hear);
-  document.addEventListener("visibilitychange", say);
-  setInterval(() => followed.size > 0 && say(), SIGN_OF_LIFE_MS);
+  send = sharedHub() ?? new Hub().attach(receive);
+  document.addEventListener("visibilitychange", publish);
+  setInterval(() => followed.size > 0 && publish(), HEARTBEAT_MS);
 }
 
 /** The hub of all tabs; undefined where the browser has no shared workers. */
-function shared(): ((wanted: Wanted) => void) | undefined {
+function sharedHub(): ((subscriptions: Subscriptions) => void) | undefined {
   if (typeof SharedWorker === "undefined") return undefined;
   let worker: SharedWorker;
   try {
@@ -60,9 +60,9 @@ function shared(): ((wanted: Wanted) => void) | undefined {
     return undefined; // refused, as all storage is in some private windows
   }
   worker.onerror = () => {
-    send = new Hub().attach(hear); // its script could not be loaded, as after an update of the service
-    say();
+    send = new Hub().attach(receive); // its script could not be loaded, as after an update of the service
+    publish();
   };
-  worker.port.onmessage = ({ data }: MessageEvent<News>) => hear(data);
-  return (wanted) => worker.port.postMessage(wanted);
+  worker.port.onmessage = ({ data }: MessageEvent<HubMessage>) => receive(data);
+  return (subscriptions) => worker.port.postMessage(subscriptions);
 }

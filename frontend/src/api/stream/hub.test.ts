@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 
-import { Hub, type News, backoffMs } from "./hub";
+import { Hub, type HubMessage, backoffMs } from "./hub";
 
 /** A service that answers each request as the test says, and notes what it was asked. */
 class Service {
@@ -35,17 +35,17 @@ beforeEach(() => {
 afterEach(() => void vi.useRealTimers());
 
 const tab = () => {
-  const heard: News[] = [];
-  const want = hub.attach((news) => heard.push(news));
-  const ids = () => heard.flatMap((news) => (news.kind === "events" ? news.events.map(({ id }) => id) : []));
-  return { want, heard, ids };
+  const received: HubMessage[] = [];
+  const subscribe = hub.attach((message) => received.push(message));
+  const ids = () => received.flatMap((message) => (message.kind === "events" ? message.events.map(({ id }) => id) : []));
+  return { subscribe, received, ids };
 };
 const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
-it("tabs on different jobs share one request, and each hears of its own", async () => {
+it("tabs on different jobs share one request, and each receives its own events", async () => {
   const [a, b] = [tab(), tab()];
-  a.want({ A: 0 });
-  b.want({ B: 5 });
+  a.subscribe({ A: 0 });
+  b.subscribe({ B: 5 });
   await pass(50);
   expect(service.asked).toEqual(["/events?job=A&after=0&job=B&after=5"]);
   service.send("3,5", "A");
@@ -56,12 +56,12 @@ it("tabs on different jobs share one request, and each hears of its own", async 
 
 it("a second tab on a job gets what came before, the first nothing twice", async () => {
   const first = tab();
-  first.want({ A: 0 });
+  first.subscribe({ A: 0 });
   await pass(50);
   service.send("3", "A");
   await pass(0);
   const second = tab();
-  second.want({ A: 0 });
+  second.subscribe({ A: 0 });
   await pass(50);
   expect(service.asked.at(-1)).toBe("/events?job=A&after=0");
   service.send("3", "A");
@@ -70,9 +70,9 @@ it("a second tab on a job gets what came before, the first nothing twice", async
   expect([first.ids(), second.ids()]).toEqual([[3, 4], [3, 4]]);
 });
 
-it("a refused reconnect is away, not the end: it is tried again, later and later, from the last event on", async () => {
+it("a refused reconnect is a lost connection, not the end: it is tried again, later and later, from the last event on", async () => {
   const one = tab();
-  one.want({ A: 0 });
+  one.subscribe({ A: 0 });
   await pass(50);
   service.send("3", "A");
   await pass(0);
@@ -80,19 +80,19 @@ it("a refused reconnect is away, not the end: it is tried again, later and later
   service.open?.error(new Error("gone"));
   await pass(backoffMs(0) + backoffMs(1) + 10);
   expect(service.asked.slice(1)).toEqual(["/events?job=A&after=3", "/events?job=A&after=3"]);
-  expect(one.heard.at(-1)).toEqual({ kind: "state", state: "away" });
-  expect(one.heard.some(({ kind }) => kind === "ended")).toBe(false);
+  expect(one.received.at(-1)).toEqual({ kind: "state", state: "disconnected" });
+  expect(one.received.some(({ kind }) => kind === "ended")).toBe(false);
   service.status = 200;
   await pass(backoffMs(2));
-  expect(one.heard.at(-1)).toEqual({ kind: "state", state: "live" });
+  expect(one.received.at(-1)).toEqual({ kind: "state", state: "live" });
 });
 
-it("a line that says nothing for longer than the service may be silent is dead", async () => {
+it("a connection that is silent for longer than the service may be is lost", async () => {
   const one = tab();
-  one.want({ A: 0 });
+  one.subscribe({ A: 0 });
   await pass(50);
   await pass(41_000);
-  expect(one.heard.map((news) => news.kind === "state" && news.state)).toContain("away");
+  expect(one.received.map((message) => message.kind === "state" && message.state)).toContain("disconnected");
   await pass(2000);
   expect(service.asked).toHaveLength(2);
 });
@@ -100,23 +100,23 @@ it("a line that says nothing for longer than the service may be silent is dead",
 it("204 is the end, and only that", async () => {
   const one = tab();
   service.status = 204;
-  one.want({ A: 7 });
+  one.subscribe({ A: 7 });
   await pass(60_000);
-  expect(one.heard).toEqual([{ kind: "ended", jobs: ["A"] }]);
+  expect(one.received).toEqual([{ kind: "ended", jobs: ["A"] }]);
   expect(service.asked).toHaveLength(1);
 });
 
-it("nobody that looks costs no connection; a tab that died without a word is forgotten", async () => {
+it("no subscription costs no connection; a tab that crashed is dropped", async () => {
   const [one, two] = [tab(), tab()];
-  one.want({ A: 0 });
-  two.want({ B: 0 });
+  one.subscribe({ A: 0 });
+  two.subscribe({ B: 0 });
   await pass(50);
-  one.want({});
+  one.subscribe({});
   await pass(50);
   expect(service.asked.at(-1)).toBe("/events?job=B&after=0");
   const before = service.asked.length;
   await pass(130_000);
-  hub.forgetSilentTabs();
+  hub.dropStaleTabs();
   const asked = service.asked.length;
   await pass(100_000);
   expect(service.asked.length - asked).toBe(0);

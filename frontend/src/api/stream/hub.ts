@@ -11,74 +11,74 @@ export interface JobEvent {
   data: Record<string, unknown>;
 }
 
-/** The jobs a tab wants to follow, each with the newest event it has. */
-export type Wanted = Record<string, number>;
+/** The jobs a tab subscribes to, each with the newest event it has. */
+export type Subscriptions = Record<string, number>;
 
-/** What a tab is told. `away`: the service does not answer; it is asked again and again. */
-export type News =
+/** What the hub sends to a tab. `disconnected`: the service does not answer; it is asked again and again. */
+export type HubMessage =
   | { kind: "events"; events: JobEvent[] }
-  | { kind: "state"; state: "live" | "away" }
+  | { kind: "state"; state: "live" | "disconnected" }
   | { kind: "ended"; jobs: string[] };
 
 interface Tab {
-  wanted: Wanted;
-  tell: (news: News) => void;
-  seenAt: number;
+  subscriptions: Subscriptions;
+  send: (message: HubMessage) => void;
+  lastSeenAt: number;
 }
 
 /** The service refuses more in one request; so many tabs cannot be seen at once. */
-const MOST_JOBS = 50;
+const MAX_JOBS = 50;
 /** The service says something at least every 15 s; a line that is silent for longer is dead. */
-const SILENCE_MS = 40_000;
-/** Tabs that want something say so this often, because one that crashes says nothing. */
-export const SIGN_OF_LIFE_MS = 30_000;
-const FORGOTTEN_MS = 4 * SIGN_OF_LIFE_MS;
-const GATHER_MS = 20;
+const IDLE_TIMEOUT_MS = 40_000;
+/** Tabs repeat their subscriptions this often, because one that crashes does not end them. */
+export const HEARTBEAT_MS = 30_000;
+const TAB_TIMEOUT_MS = 4 * HEARTBEAT_MS;
+const DEBOUNCE_MS = 20;
 
 export const backoffMs = (failures: number) => Math.min(1000 * 2 ** failures, 15_000);
 
 export class Hub {
   readonly #tabs = new Set<Tab>();
   #following = new AbortController();
-  #gathering: ReturnType<typeof setTimeout> | undefined;
+  #restartTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly request: typeof fetch = (...args) => fetch(...args),
     private readonly pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms)),
   ) {}
 
-  /** Add a tab; what is given back takes the jobs it wants, which replace those it wanted before. */
-  attach(tell: (news: News) => void): (wanted: Wanted) => void {
-    const tab: Tab = { wanted: {}, tell, seenAt: Date.now() };
-    return (wanted) => {
+  /** Add a tab; the function returned takes its subscriptions, which replace those it had before. */
+  attach(send: (message: HubMessage) => void): (subscriptions: Subscriptions) => void {
+    const tab: Tab = { subscriptions: {}, send, lastSeenAt: Date.now() };
+    return (subscriptions) => {
       this.#tabs.add(tab);
-      tab.seenAt = Date.now();
-      const before = Object.keys(tab.wanted);
-      const same = before.length === Object.keys(wanted).length && before.every((job) => job in wanted);
+      tab.lastSeenAt = Date.now();
+      const before = Object.keys(tab.subscriptions);
+      const same = before.length === Object.keys(subscriptions).length && before.every((job) => job in subscriptions);
       if (same) return;
-      tab.wanted = { ...wanted };
-      if (Object.keys(wanted).length === 0) this.#tabs.delete(tab);
+      tab.subscriptions = { ...subscriptions };
+      if (Object.keys(subscriptions).length === 0) this.#tabs.delete(tab);
       this.#restart();
     };
   }
 
-  /** Drop the tabs that have not been heard of for long. */
-  forgetSilentTabs(): void {
-    const silent = [...this.#tabs].filter((tab) => Date.now() - tab.seenAt > FORGOTTEN_MS);
-    for (const tab of silent) {
-      tab.wanted = {};
+  /** Drop the tabs that have sent nothing for long. */
+  dropStaleTabs(): void {
+    const stale = [...this.#tabs].filter((tab) => Date.now() - tab.lastSeenAt > TAB_TIMEOUT_MS);
+    for (const tab of stale) {
+      tab.subscriptions = {};
       this.#tabs.delete(tab);
     }
-    if (silent.length > 0) this.#restart();
+    if (stale.length > 0) this.#restart();
   }
 
   #restart(): void {
-    clearTimeout(this.#gathering); // several tabs that open or close together cost one request
-    this.#gathering = setTimeout(() => {
+    clearTimeout(this.#restartTimer); // several tabs that open or close together cost one request
+    this.#restartTimer = setTimeout(() => {
       this.#following.abort();
       this.#following = new AbortController();
       void this.#follow(this.#following.signal);
-    }, GATHER_MS);
+    }, DEBOUNCE_MS);
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
@@ -91,7 +91,7 @@ export class Hub {
         if (!wasLive) return this.#end([...positions.keys()]);
       } catch {
         if (signal.aborted) return;
-        this.#tellAll({ kind: "state", state: "away" });
+        this.#broadcast({ kind: "state", state: "disconnected" });
       }
       await this.pause(backoffMs(failures++));
     }
@@ -100,25 +100,25 @@ export class Hub {
   /** Where the reader that is furthest behind stands in each job. */
   #positions(): Map<string, number> {
     const positions = new Map<string, number>();
-    for (const { wanted } of this.#tabs) {
-      for (const [job, after] of Object.entries(wanted)) {
+    for (const { subscriptions } of this.#tabs) {
+      for (const [job, after] of Object.entries(subscriptions)) {
         positions.set(job, Math.min(after, positions.get(job) ?? after));
       }
     }
-    return new Map([...positions].slice(-MOST_JOBS));
+    return new Map([...positions].slice(-MAX_JOBS));
   }
 
   /** Read one answer to its end. False: there is nothing more to come. */
-  async #read(positions: Map<string, number>, signal: AbortSignal, onSign: () => void): Promise<boolean> {
+  async #read(positions: Map<string, number>, signal: AbortSignal, onData: () => void): Promise<boolean> {
     const request = new AbortController();
     const abort = () => request.abort();
     signal.addEventListener("abort", abort);
-    let silence = setTimeout(abort, SILENCE_MS);
+    let timeout = setTimeout(abort, IDLE_TIMEOUT_MS);
     try {
       const response = await this.request(address(positions), { signal: request.signal, cache: "no-store" });
       if (response.status === 204) return false;
       if (!response.ok || response.body === null) throw new Error(`status ${response.status}`);
-      this.#tellAll({ kind: "state", state: "live" });
+      this.#broadcast({ kind: "state", state: "live" });
       const jobs = [...positions.keys()];
       let batch: JobEvent[] = [];
       const parser = createParser({ onEvent: (event) => batch.push(parsed(event, jobs)) });
@@ -126,38 +126,38 @@ export class Hub {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return true;
-        onSign();
-        clearTimeout(silence);
-        silence = setTimeout(abort, SILENCE_MS);
+        onData();
+        clearTimeout(timeout);
+        timeout = setTimeout(abort, IDLE_TIMEOUT_MS);
         parser.feed(value);
         this.#deliver(batch);
         batch = [];
       }
     } finally {
-      clearTimeout(silence);
+      clearTimeout(timeout);
       signal.removeEventListener("abort", abort);
     }
   }
 
   #deliver(batch: JobEvent[]): void {
-    for (const { wanted, tell } of this.#tabs) {
-      const events = batch.filter(({ job, id }) => id > (wanted[job] ?? Number.POSITIVE_INFINITY));
-      for (const { job, id } of events) wanted[job] = id;
-      if (events.length > 0) tell({ kind: "events", events });
+    for (const { subscriptions, send } of this.#tabs) {
+      const events = batch.filter(({ job, id }) => id > (subscriptions[job] ?? Number.POSITIVE_INFINITY));
+      for (const { job, id } of events) subscriptions[job] = id;
+      if (events.length > 0) send({ kind: "events", events });
     }
   }
 
   #end(jobs: string[]): void {
     for (const tab of [...this.#tabs]) {
-      const ended = jobs.filter((job) => job in tab.wanted);
-      tab.wanted = without(tab.wanted, ...ended);
-      if (Object.keys(tab.wanted).length === 0) this.#tabs.delete(tab);
-      if (ended.length > 0) tab.tell({ kind: "ended", jobs: ended });
+      const ended = jobs.filter((job) => job in tab.subscriptions);
+      tab.subscriptions = without(tab.subscriptions, ...ended);
+      if (Object.keys(tab.subscriptions).length === 0) this.#tabs.delete(tab);
+      if (ended.length > 0) tab.send({ kind: "ended", jobs: ended });
     }
   }
 
-  #tellAll(news: News): void {
-    for (const { tell } of this.#tabs) tell(news);
+  #broadcast(message: HubMessage): void {
+    for (const { send } of this.#tabs) send(message);
   }
 }
 
