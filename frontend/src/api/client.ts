@@ -30,8 +30,8 @@ export function asProblem(body: unknown, status: number): Problem {
   return { type: "about:blank", title: "Error", status, detail, code: "unknown", request_id: "", errors: [] };
 }
 
-/** Send a form with files; reports the share that has been sent. */
-export function upload<T>(path: string, form: FormData, onProgress: (share: number) => void): Promise<T> {
+/** Send a form with files; reports the fraction that has been sent. */
+export function upload<T>(path: string, form: FormData, onProgress: (fraction: number) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch cannot tell how much it has sent
     request.open("POST", path);

@@ -36,7 +36,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
   const [name, setName] = useState("");
   const [named, setNamed] = useState(false); // by a person; until then the name follows the files
   const [files, setFiles] = useState<File[]>([]);
-  const [share, setShare] = useState<number | null>(null);
+  const [sent, setSent] = useState<number | null>(null);
   const [problem, setProblem] = useState<ApiProblem | null>(null);
 
   const choose = (chosen: File[]) => {
@@ -56,10 +56,10 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     for (const [field, value] of [...form]) if (value === "") form.delete(field); // as if it were not there
     form.append("name", name);
     for (const file of files) form.append("files", file);
-    setShare(0);
+    setSent(0);
     setProblem(null);
     try {
-      const created = await upload<T>(`/${kind}`, form, setShare);
+      const created = await upload<T>(`/${kind}`, form, setSent);
       await cache.invalidateQueries({ queryKey: list.queryKey });
       setFiles([]);
       setName("");
@@ -69,7 +69,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     } catch (error) {
       setProblem(error as ApiProblem);
     } finally {
-      setShare(null);
+      setSent(null);
     }
   };
 
@@ -91,7 +91,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
           <div className="grow">
             <TextField label="Name" value={name} onChange={rename} required maxLength={200} />
           </div>
-          <Button type="submit" variant="primary" disabled={share !== null || name.trim() === ""}>
+          <Button type="submit" variant="primary" disabled={sent !== null || name.trim() === ""}>
             Upload
           </Button>
         </div>
@@ -114,10 +114,10 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
           </div>
         </details>
       )}
-      {share !== null && (
+      {sent !== null && (
         <div>
-          <ProgressBar share={share} label="upload" />
-          <p className="mt-1 text-xs text-faint">{share < 1 ? `${Math.round(100 * share)} % sent` : "checking the files…"}</p>
+          <ProgressBar fraction={sent} label="upload" />
+          <p className="mt-1 text-xs text-faint">{sent < 1 ? `${Math.round(100 * sent)} % sent` : "checking the files…"}</p>
         </div>
       )}
       {problem && (

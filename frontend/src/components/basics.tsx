@@ -65,8 +65,8 @@ export function VerdictChip({ verdict }: { verdict: string }) {
   );
 }
 
-export function ProgressBar({ share, label }: { share: number; label: string }) {
-  const percent = Math.round(100 * share);
+export function ProgressBar({ fraction, label }: { fraction: number; label: string }) {
+  const percent = Math.round(100 * fraction);
   return (
     <div
       className="h-1.5 w-full overflow-hidden rounded-full bg-tint"

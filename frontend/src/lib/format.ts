@@ -42,7 +42,7 @@ export function formatCount(count: number | null): string {
 
 export const formatClock = (time: string) => new Date(time).toLocaleTimeString("en-GB");
 
-export const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+export const capitalize = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** The first words of a verdict, such as "Learned nothing". */
-export const verdictTitle = (verdict: string) => sentence(verdict.split(": ")[0] ?? "");
+export const verdictTitle = (verdict: string) => capitalize(verdict.split(": ")[0] ?? "");

@@ -6,11 +6,11 @@ import type { PagedQuery } from "@/api/queries";
 export function useSearch<Row extends { name: string }>(query: PagedQuery<Row>) {
   const [text, setText] = useState("");
   const { hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage } = query;
-  const wanted = text.trim().toLowerCase();
+  const needle = text.trim().toLowerCase();
   useEffect(() => {
-    if (wanted !== "" && hasNextPage && !isFetchingNextPage && !isFetchNextPageError) void fetchNextPage();
-  }, [wanted, hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage]);
+    if (needle !== "" && hasNextPage && !isFetchingNextPage && !isFetchNextPageError) void fetchNextPage();
+  }, [needle, hasNextPage, isFetchingNextPage, isFetchNextPageError, fetchNextPage]);
   const all = query.data?.pages.flatMap((page) => page.data) ?? [];
-  const rows = all.filter(({ name }) => name.toLowerCase().includes(wanted));
-  return { text, setText, all, rows, searching: wanted !== "" && hasNextPage && !isFetchNextPageError };
+  const rows = all.filter(({ name }) => name.toLowerCase().includes(needle));
+  return { text, setText, all, rows, searching: needle !== "" && hasNextPage && !isFetchNextPageError };
 }

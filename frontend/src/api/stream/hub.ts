@@ -1,7 +1,7 @@
 /** Follows the jobs of all tabs with one request: a browser gives an origin only six connections over HTTP/1.1. */
 import { createParser } from "eventsource-parser";
 
-import { without } from "@/lib/without";
+import { omit } from "@/lib/omit";
 
 export interface JobEvent {
   id: number;
@@ -150,7 +150,7 @@ export class Hub {
   #end(jobs: string[]): void {
     for (const tab of [...this.#tabs]) {
       const ended = jobs.filter((job) => job in tab.subscriptions);
-      tab.subscriptions = without(tab.subscriptions, ...ended);
+      tab.subscriptions = omit(tab.subscriptions, ...ended);
       if (Object.keys(tab.subscriptions).length === 0) this.#tabs.delete(tab);
       if (ended.length > 0) tab.send({ kind: "ended", jobs: ended });
     }

@@ -17,7 +17,7 @@ export function EventLog({ events }: { events: JobEvent[] }) {
         {events.toReversed().map((event) => (
           <li key={event.id} className="flex gap-3">
             <time className="font-mono text-xs leading-5 text-faint">{formatClock(event.at)}</time>
-            <span>{describe(event)}</span>
+            <span>{describeEvent(event)}</span>
           </li>
         ))}
       </ol>
@@ -25,9 +25,9 @@ export function EventLog({ events }: { events: JobEvent[] }) {
   );
 }
 
-function describe({ kind, data }: JobEvent): string {
+function describeEvent({ kind, data }: JobEvent): string {
   const text = (key: string) => String(data[key] ?? "");
-  const who = data.teacher ? `teacher ${text("teacher")}` : text("role");
+  const model = data.teacher ? `teacher ${text("teacher")}` : text("role");
   switch (kind) {
     case "state": {
       const why = (data.error as { message?: string } | undefined)?.message;
@@ -37,10 +37,10 @@ function describe({ kind, data }: JobEvent): string {
       return STAGES[text("stage")] ?? text("stage");
     case "weights_loaded": {
       const missing = (data.missing as string[]).length;
-      return `${who} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
+      return `${model} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
     }
     case "evaluated":
-      return `${who} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
+      return `${model} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
     case "checkpoint":
       return `checkpoint of the ${text("role")} at step ${text("step")}`;
     case "failed":

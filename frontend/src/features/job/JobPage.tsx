@@ -10,7 +10,7 @@ import { EventLog } from "@/features/job/EventLog";
 import { ResultTable } from "@/features/job/ResultTable";
 import { Scores } from "@/features/job/Scores";
 import { Timeline } from "@/features/job/Timeline";
-import { formatAge, formatDuration, sentence, verdictTitle } from "@/lib/format";
+import { capitalize, formatAge, formatDuration, verdictTitle } from "@/lib/format";
 import { labelOf } from "@/lib/pointers";
 import { useNow } from "@/lib/useNow";
 
@@ -156,7 +156,7 @@ function Verdict({ verdict }: { verdict: string }) {
   const title = verdictTitle(verdict);
   return (
     <Notice tone="bad" title={title}>
-      <p>{sentence(verdict.slice(title.length + 2))}</p>
+      <p>{capitalize(verdict.slice(title.length + 2))}</p>
     </Notice>
   );
 }
@@ -171,7 +171,7 @@ function Progress({ job, speed }: { job: JobDetail; speed: number | null }) {
           {speed !== null && `, ${speed.toFixed(speed < 10 ? 1 : 0)} images/s`}
         </span>
       </div>
-      <ProgressBar share={job.progress} label="progress" />
+      <ProgressBar fraction={job.progress} label="progress" />
     </div>
   );
 }

@@ -75,7 +75,7 @@ function Row({ job, now }: { job: JobView; now: number }) {
         <StateChip job={job} /> {verdict && <VerdictChip verdict={verdict} />}
         {job.state === "running" && (
           <div className="mt-2 space-y-1">
-            <ProgressBar share={job.progress} label={`progress of ${job.name}`} />
+            <ProgressBar fraction={job.progress} label={`progress of ${job.name}`} />
             <p className="text-xs text-faint">
               {Math.round(100 * job.progress)} %{job.eta_seconds !== null && `, ${formatDuration(job.eta_seconds)} left`}
             </p>

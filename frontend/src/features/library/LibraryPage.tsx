@@ -6,7 +6,7 @@ import { Button, Card, Loading, Notice, Warning } from "@/components/basics";
 import { SearchBox } from "@/components/SearchBox";
 import { Uploader } from "@/components/Uploader";
 import { Coverage, CheckState } from "@/features/library/CheckState";
-import { describe } from "@/lib/checkpoint";
+import { describeCheckpoint } from "@/lib/describe";
 import { formatAge, formatBytes, formatCount } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 import { useSearch } from "@/lib/useSearch";
@@ -117,7 +117,7 @@ function CheckpointRow({ checkpoint }: { checkpoint: CheckpointView }) {
     <li className="py-2.5">
       <RowHeader row={checkpoint} />
       <p className="text-sm text-soft">
-        {checkpoint.kind !== null && describe(checkpoint)}
+        {checkpoint.kind !== null && describeCheckpoint(checkpoint)}
         {checkpoint.queries !== null && ` parameters, ${checkpoint.queries} queries, ${checkpoint.decoder_layers} decoder layers`}
         {height && width ? `, ${width}×${height} px` : ""}
       </p>

@@ -9,8 +9,8 @@ import { Uploader } from "@/components/Uploader";
 import { ClassMap } from "@/features/new-job/ClassMap";
 import { type Change, type Config, type Draft, type Json, type ProblemAt, SECOND, isObject } from "@/features/new-job/draft";
 import { valueAt } from "@/features/new-job/document";
-import { describe, describeDataset, partOf } from "@/lib/checkpoint";
-import { without } from "@/lib/without";
+import { describeCheckpoint, describeDataset, partialCoverage } from "@/lib/describe";
+import { omit } from "@/lib/omit";
 
 interface Props {
   draft: Draft;
@@ -32,7 +32,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
   const known = checkpoints.data?.pages.flatMap((page) => page.data) ?? [];
   const ours = datasets.data?.pages.flatMap((page) => page.data).find(({ id }) => id === draft.datasetId)?.classes ?? [];
   const chosen = [draft.teacherId, ...Object.values(draft.furtherIds), draft.studentId].map((id) => known.find((row) => row.id === id));
-  const part = chosen.map((row) => row && partOf(row)).find(Boolean);
+  const part = chosen.map((row) => row && partialCoverage(row)).find(Boolean);
 
   const classMap = (teacher: string, id: string) =>
     !asJson &&
@@ -48,7 +48,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
     );
 
   const chooseFurther = (name: string, id: string) => {
-    const others = without(draft.furtherIds, name);
+    const others = omit(draft.furtherIds, name);
     change({
       furtherIds: id === "" ? others : { ...others, [name]: id },
       ...(id === "" && name === SECOND && !asJson ? { document: withoutFurther(draft.document, name) } : {}),
@@ -77,7 +77,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
               query={checkpoints}
               value={draft.teacherId}
               onChange={(teacherId) => change({ teacherId })}
-              describe={describe}
+              describe={describeCheckpoint}
               empty="choose…"
               problem={problemAt("/teacher_id")}
             />
@@ -89,7 +89,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
                   query={checkpoints}
                   value={draft.furtherIds[name] ?? ""}
                   onChange={(id) => chooseFurther(name, id)}
-                  describe={describe}
+                  describe={describeCheckpoint}
                   empty="none"
                   hint={name === SECOND && !asJson ? "Adds its matched logits, in the recommended variant." : undefined}
                   problem={problemAt(`/further_teacher_ids/${name}`)}
@@ -144,5 +144,5 @@ function furtherNames(config: Config | undefined, asJson: boolean): string[] {
 
 function withoutFurther(document: Json, name: string): Json {
   if (!isObject(document.further_teachers)) return document;
-  return { ...document, further_teachers: without(document.further_teachers, name) };
+  return { ...document, further_teachers: omit(document.further_teachers, name) };
 }

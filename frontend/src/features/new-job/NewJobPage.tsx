@@ -8,7 +8,7 @@ import { SegmentedControl, TextField } from "@/components/Field";
 import { namedTwice } from "@/features/new-job/ClassMap";
 import { ErrorSummary } from "@/features/new-job/ErrorSummary";
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
-import { keptFields, parsed, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
+import { keptFields, parseDocument, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
 import { type Change, type Config, EMPTY, type ProblemAt, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
 import { Recipe } from "@/features/new-job/Recipe";
 import { RecipeField } from "@/features/new-job/RecipeField";
@@ -33,7 +33,7 @@ export function NewJobPage() {
   const page = useRef<HTMLDivElement>(null);
 
   const change: Change = (values) => setDraft((old) => ({ ...old, ...values }));
-  const config = json === null ? toConfig(draft) : readable(json);
+  const config = json === null ? toConfig(draft) : tryParse(json);
   const problem = create.error instanceof ApiProblem ? create.error : null;
   const request = config && toRequest(draft, config);
   const open = (problem?.fields ?? []).filter(({ pointer }) => unchanged(sent, request, pointer));
@@ -51,7 +51,7 @@ export function NewJobPage() {
     event.preventDefault();
     if (json === null && Object.values(draft.classMaps).some(namedTwice)) return; // said at the field
     try {
-      const chosen = json === null ? toConfig(draft) : (parsed(json) as unknown as Config);
+      const chosen = json === null ? toConfig(draft) : (parseDocument(json) as unknown as Config);
       const body = toRequest(draft, chosen);
       setJsonError(null);
       setSent(body);
@@ -164,10 +164,10 @@ function KeptFields({ pointers, drop }: { pointers: string[]; drop: () => void }
   );
 }
 
-/** The configuration that a text is; undefined while it is none. */
-function readable(json: string): Config | undefined {
+/** The configuration in a text; undefined while it cannot be parsed. */
+function tryParse(json: string): Config | undefined {
   try {
-    return parsed(json) as unknown as Config;
+    return parseDocument(json) as unknown as Config;
   } catch {
     return undefined;
   }

@@ -3,7 +3,7 @@ import { Card } from "@/components/basics";
 import { SegmentedControl, SelectField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
 import type { Change, Draft, ProblemAt } from "@/features/new-job/draft";
-import { describe } from "@/lib/checkpoint";
+import { describeCheckpoint } from "@/lib/describe";
 
 const SOURCES = [
   ["catalog", "New, from the catalog"],
@@ -62,7 +62,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
           query={checkpoints}
           value={draft.studentId}
           onChange={(studentId) => change({ studentId })}
-          describe={describe}
+          describe={describeCheckpoint}
           fits={({ kind }) => kind === "detector" || kind === null}
           empty="choose…"
           hint="Class heads are kept for classes of the same name and start anew for others."

@@ -12,19 +12,19 @@ import {
 } from "@/features/new-job/draft";
 import { METHODS } from "@/lib/methods";
 
-/** What keeps a document from being shown as a form: one sentence for each fault. */
-export class Unreadable extends Error {
-  constructor(readonly faults: string[]) {
-    super(faults.join(" "));
+/** What keeps a document from being shown as a form: one sentence for each error. */
+export class DocumentError extends Error {
+  constructor(readonly errors: string[]) {
+    super(errors.join(" "));
   }
 }
 
-/** The document that a text is. Throws `Unreadable` or `SyntaxError`. */
-export function parsed(text: string): Json {
+/** The document that a text is. Throws `DocumentError` or `SyntaxError`. */
+export function parseDocument(text: string): Json {
   const document: unknown = JSON.parse(text);
-  if (!isObject(document)) throw new Unreadable(["The configuration must be an object in braces."]);
+  if (!isObject(document)) throw new DocumentError(["The configuration must be an object in braces."]);
   if (document.kind !== "train" && document.kind !== "distill") {
-    throw new Unreadable(['/kind must be "train" or "distill".']);
+    throw new DocumentError(['/kind must be "train" or "distill".']);
   }
   return document;
 }
@@ -32,15 +32,15 @@ export function parsed(text: string): Json {
 /**
  * The draft with what the form can show of an edited configuration.
  *
- * Throws `Unreadable` where a field that the form shows holds what it cannot show; nothing is dropped in silence.
+ * Throws `DocumentError` where a field that the form shows holds what it cannot show; nothing is dropped in silence.
  */
 export function withDocument(draft: Draft, text: string, recipeOf: (name: string) => Partial<DistillConfig> | undefined): Draft {
-  const document = parsed(text);
-  const read = new Reader(document);
-  const recipe = read.text("/recipe");
+  const document = parseDocument(text);
+  const reader = new Reader(document);
+  const recipe = reader.string("/recipe");
   const chosen = recipeOf(recipe);
   const student = "student" in document ? document.student : chosen?.student;
-  if (student != null && !isObject(student)) read.faults.push("/student must be an object or null.");
+  if (student != null && !isObject(student)) reader.errors.push("/student must be an object or null.");
   const given = "student" in document;
   const values: Draft = {
     ...draft,
@@ -49,74 +49,74 @@ export function withDocument(draft: Draft, text: string, recipeOf: (name: string
     recipe,
     beforeRecipe: null,
     studentFrom: isObject(student) ? "catalog" : "checkpoint",
-    family: (given ? read.text("/student/family") : chosen?.student?.family) || draft.family,
-    size: (given ? read.text("/student/size") : chosen?.student?.size) || draft.size,
-    epochs: read.number("/training/epochs"),
-    batchSize: read.number("/training/batch_size"),
-    lr: read.number("/training/lr"),
-    seed: read.number("/training/seed"),
-    imageSize: read.number("/data/image_size"),
-    flip: read.flag("/data/horizontal_flip", chosen?.data?.horizontal_flip ?? EMPTY.flip),
-    photometric: read.flag("/data/photometric", chosen?.data?.photometric ?? EMPTY.photometric),
-    crop: read.flag("/data/crop", chosen?.data?.crop ?? EMPTY.crop),
+    family: (given ? reader.string("/student/family") : chosen?.student?.family) || draft.family,
+    size: (given ? reader.string("/student/size") : chosen?.student?.size) || draft.size,
+    epochs: reader.number("/training/epochs"),
+    batchSize: reader.number("/training/batch_size"),
+    lr: reader.number("/training/lr"),
+    seed: reader.number("/training/seed"),
+    imageSize: reader.number("/data/image_size"),
+    flip: reader.boolean("/data/horizontal_flip", chosen?.data?.horizontal_flip ?? EMPTY.flip),
+    photometric: reader.boolean("/data/photometric", chosen?.data?.photometric ?? EMPTY.photometric),
+    crop: reader.boolean("/data/crop", chosen?.data?.crop ?? EMPTY.crop),
   };
   if (document.kind === "distill") {
-    values.control = read.flag("/control", false);
-    values.minAp = read.number("/teacher/min_ap", 100);
-    values.methods = methodDrafts(read.methods(chosen?.methods ?? DEFAULT_METHODS), "");
-    values.classMaps = read.classMaps();
+    values.control = reader.boolean("/control", false);
+    values.minAp = reader.number("/teacher/min_ap", 100);
+    values.methods = methodDrafts(reader.methods(chosen?.methods ?? DEFAULT_METHODS), "");
+    values.classMaps = reader.classMaps();
   }
-  if (read.faults.length > 0) throw new Unreadable(read.faults);
+  if (reader.errors.length > 0) throw new DocumentError(reader.errors);
   return values;
 }
 
 /** Reads typed values at pointers, and collects what is of another type. */
 class Reader {
-  readonly faults: string[] = [];
+  readonly errors: string[] = [];
 
   constructor(private readonly document: Json) {}
 
-  text(pointer: string): string {
+  string(pointer: string): string {
     const value = valueAt(this.document, pointer);
     if (value == null) return "";
-    return typeof value === "string" ? value : this.fault(pointer, "a text", "");
+    return typeof value === "string" ? value : this.reject(pointer, "a text", "");
   }
 
   number(pointer: string, times = 1): string {
     const value = valueAt(this.document, pointer);
     if (value == null) return "";
-    return typeof value === "number" ? String(Number((times * value).toPrecision(12))) : this.fault(pointer, "a number", "");
+    return typeof value === "number" ? String(Number((times * value).toPrecision(12))) : this.reject(pointer, "a number", "");
   }
 
-  flag(pointer: string, otherwise: boolean): boolean {
+  boolean(pointer: string, fallback: boolean): boolean {
     const value = valueAt(this.document, pointer);
-    if (value === undefined) return otherwise;
-    return typeof value === "boolean" ? value : this.fault(pointer, "true or false", otherwise);
+    if (value === undefined) return fallback;
+    return typeof value === "boolean" ? value : this.reject(pointer, "true or false", fallback);
   }
 
-  methods(otherwise: readonly object[]): readonly object[] {
+  methods(fallback: readonly object[]): readonly object[] {
     const { methods } = this.document;
-    if (methods === undefined) return otherwise;
-    if (!Array.isArray(methods) || !methods.every(isObject)) return this.fault("/methods", "a list of objects", otherwise);
+    if (methods === undefined) return fallback;
+    if (!Array.isArray(methods) || !methods.every(isObject)) return this.reject("/methods", "a list of objects", fallback);
     methods.forEach((method, index) => {
       const field = METHODS.find(({ kind }) => kind === method.kind)?.field;
-      if (field) this.text(`/methods/${index}/${field}`);
+      if (field) this.string(`/methods/${index}/${field}`);
       this.number(`/methods/${index}/weight`);
       const earlier = methods.findIndex(({ kind }) => kind === method.kind);
-      if (earlier < index) this.faults.push(`/methods/${index} has the kind of /methods/${earlier}: list each once.`);
+      if (earlier < index) this.errors.push(`/methods/${index} has the kind of /methods/${earlier}: list each once.`);
     });
     return methods;
   }
 
   classMaps(): Record<string, ClassPair[]> {
     const { further_teachers: further = {} } = this.document;
-    if (!isObject(further)) return this.fault("/further_teachers", "an object", {});
-    const pointers: [name: string, guide: string][] = [["", ""]];
-    for (const [name, guide] of Object.entries(further)) {
-      if (isObject(guide)) pointers.push([name, `/further_teachers/${name}`]);
-      else this.fault(`/further_teachers/${name}`, "an object", {});
+    if (!isObject(further)) return this.reject("/further_teachers", "an object", {});
+    const pointers: [name: string, pointer: string][] = [["", ""]];
+    for (const [name, entry] of Object.entries(further)) {
+      if (isObject(entry)) pointers.push([name, `/further_teachers/${name}`]);
+      else this.reject(`/further_teachers/${name}`, "an object", {});
     }
-    const maps = pointers.map(([name, guide]) => [name, this.pairs(`${guide}/teacher/class_map`)] as const);
+    const maps = pointers.map(([name, pointer]) => [name, this.pairs(`${pointer}/teacher/class_map`)] as const);
     return Object.fromEntries(maps.filter(([, pairs]) => pairs.length > 0));
   }
 
@@ -124,12 +124,12 @@ class Reader {
     const value = valueAt(this.document, pointer);
     if (value === undefined) return [];
     const fine = isObject(value) && Object.values(value).every((name) => typeof name === "string");
-    return fine ? (Object.entries(value) as ClassPair[]) : this.fault(pointer, "an object of texts", []);
+    return fine ? (Object.entries(value) as ClassPair[]) : this.reject(pointer, "an object of texts", []);
   }
 
-  private fault<T>(pointer: string, wanted: string, otherwise: T): T {
-    this.faults.push(`${pointer} must be ${wanted}.`);
-    return otherwise;
+  private reject<T>(pointer: string, expected: string, fallback: T): T {
+    this.errors.push(`${pointer} must be ${expected}.`);
+    return fallback;
   }
 }
 
@@ -171,8 +171,8 @@ export function keptFields(document: Json, kind: Config["kind"]): string[] {
 /** The same configuration with a map of class names for one of its teachers. */
 export function withClassMap(config: Config, teacher: string, map: Record<string, string>): Config {
   const changed = structuredClone(config) as unknown as Json;
-  const guide = teacher === "" ? changed : ((changed.further_teachers as Json)[teacher] as Json);
-  guide.teacher = { ...(isObject(guide.teacher) ? guide.teacher : {}), class_map: map };
+  const entry = teacher === "" ? changed : ((changed.further_teachers as Json)[teacher] as Json);
+  entry.teacher = { ...(isObject(entry.teacher) ? entry.teacher : {}), class_map: map };
   return changed as unknown as Config;
 }
 

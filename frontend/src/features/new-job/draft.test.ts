@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { DistillConfig } from "@/api/client";
 import { classMapIn, teacherOf } from "@/features/new-job/ErrorSummary";
 import { type Draft, EMPTY, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
-import { Unreadable, keptFields, parsed, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
+import { DocumentError, keptFields, parseDocument, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
 
 const distilled = (draft: Draft) => toConfig(draft) as DistillConfig;
 const noRecipe = () => undefined;
@@ -99,26 +99,26 @@ describe("back from JSON", () => {
     expect(toConfig({ ...draft, kind: "distill" })).toEqual(EDITED);
   });
 
-  it("what the form cannot show keeps the text open, with every fault", () => {
-    const faults = (document: object) => {
+  it("what the form cannot show keeps the text open, with every error", () => {
+    const errorsOf = (document: object) => {
       try {
         back(document);
       } catch (error) {
-        return (error as Unreadable).faults;
+        return (error as DocumentError).errors;
       }
       return [];
     };
-    expect(faults({ kind: "distill", training: { epochs: "many", lr: [1] }, data: { crop: 1 }, methods: "all" })).toEqual([
+    expect(errorsOf({ kind: "distill", training: { epochs: "many", lr: [1] }, data: { crop: 1 }, methods: "all" })).toEqual([
       "/training/epochs must be a number.",
       "/training/lr must be a number.",
       "/data/crop must be true or false.",
       "/methods must be a list of objects.",
     ]);
-    expect(faults({ kind: "sing" })).toEqual(['/kind must be "train" or "distill".']);
-    expect(faults({ kind: "distill", teacher: { class_map: ["a"] } })).toEqual(["/teacher/class_map must be an object of texts."]);
-    expect(faults({ kind: "distill", methods: [{ kind: "query_prior" }, { kind: "query_prior" }] })).toHaveLength(1);
-    expect(() => parsed("[]")).toThrow(Unreadable);
-    expect(() => parsed("{")).toThrow(SyntaxError);
+    expect(errorsOf({ kind: "sing" })).toEqual(['/kind must be "train" or "distill".']);
+    expect(errorsOf({ kind: "distill", teacher: { class_map: ["a"] } })).toEqual(["/teacher/class_map must be an object of texts."]);
+    expect(errorsOf({ kind: "distill", methods: [{ kind: "query_prior" }, { kind: "query_prior" }] })).toHaveLength(1);
+    expect(() => parseDocument("[]")).toThrow(DocumentError);
+    expect(() => parseDocument("{")).toThrow(SyntaxError);
   });
 });
 

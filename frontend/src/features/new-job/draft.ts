@@ -1,7 +1,7 @@
 /** What the form holds, and the request it becomes. */
 import type { DistillConfig, JobCreate, TrainConfig } from "@/api/client";
 import { METHODS, type Method, type MethodChoice, type MethodKind } from "@/lib/methods";
-import { without } from "@/lib/without";
+import { omit } from "@/lib/omit";
 
 export type Config = TrainConfig | DistillConfig;
 export type Json = Record<string, unknown>;
@@ -60,7 +60,7 @@ export const SECOND = "second";
 
 const firstChoice = ({ options }: MethodChoice) => Object.keys(options ?? {})[0] ?? "";
 
-export function methodDrafts(chosen: readonly object[], otherwise?: string): Draft["methods"] {
+export function methodDrafts(chosen: readonly object[], fallback?: string): Draft["methods"] {
   const entries = METHODS.map((offered) => {
     const method = chosen.find((one) => (one as Method).kind === offered.kind) as Json | undefined;
     const choice = offered.field && method?.[offered.field];
@@ -68,7 +68,7 @@ export function methodDrafts(chosen: readonly object[], otherwise?: string): Dra
       offered.kind,
       {
         on: method !== undefined,
-        choice: typeof choice === "string" ? choice : method && otherwise !== undefined ? otherwise : firstChoice(offered),
+        choice: typeof choice === "string" ? choice : method && fallback !== undefined ? fallback : firstChoice(offered),
         weight: method?.weight === undefined ? "" : String(method.weight),
       },
     ];
@@ -141,14 +141,14 @@ export function withRecipe(
 export const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** An object with other values; one that is undefined takes the key away. */
-function laidOver(base: unknown, values: Json): Json {
-  const merged = { ...(isObject(base) ? base : {}), ...values };
-  return Object.fromEntries(Object.entries(merged).filter(([, value]) => value !== undefined));
+function merged(base: unknown, values: Json): Json {
+  const all = { ...(isObject(base) ? base : {}), ...values };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 
 const numberOf = (text: string) => (text.trim() === "" ? undefined : Number(text));
 
-const shareOf = (percent: string) => (percent.trim() === "" ? undefined : Number((Number(percent) / 100).toPrecision(12)));
+const fractionOf = (percent: string) => (percent.trim() === "" ? undefined : Number((Number(percent) / 100).toPrecision(12)));
 
 function classMapOf(draft: Draft, teacher: string): Record<string, string> | undefined {
   const pairs = (draft.classMaps[teacher] ?? []).filter(([from, to]) => from !== "" || to !== "");
@@ -159,7 +159,7 @@ function methodsOf(draft: Draft): Json[] {
   const listed = Array.isArray(draft.document.methods) ? draft.document.methods.filter(isObject) : [];
   const shown = (base: Json, { kind, field }: (typeof METHODS)[number]) => {
     const { choice, weight } = draft.methods[kind];
-    return laidOver(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
+    return merged(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
   };
   const kept = listed.flatMap((method) => {
     const offered = METHODS.find(({ kind }) => kind === method.kind);
@@ -172,32 +172,32 @@ function methodsOf(draft: Draft): Json[] {
 
 function furtherTeachersOf(draft: Draft): Json | undefined {
   const listed = isObject(draft.document.further_teachers) ? draft.document.further_teachers : {};
-  const second = { teacher: { min_ap: shareOf(draft.minAp) }, methods: [{ kind: "matched_logits", variant: "recommended" }] };
+  const second = { teacher: { min_ap: fractionOf(draft.minAp) }, methods: [{ kind: "matched_logits", variant: "recommended" }] };
   const all = draft.furtherIds[SECOND] && !(SECOND in listed) ? { ...listed, [SECOND]: second } : listed;
-  const teachers = Object.entries(all).map(([name, guide]) => {
-    const teacher = laidOver((guide as Json).teacher, { class_map: classMapOf(draft, name) });
-    return [name, laidOver(guide, { teacher: Object.keys(teacher).length > 0 ? teacher : undefined })];
+  const teachers = Object.entries(all).map(([name, entry]) => {
+    const teacher = merged((entry as Json).teacher, { class_map: classMapOf(draft, name) });
+    return [name, merged(entry, { teacher: Object.keys(teacher).length > 0 ? teacher : undefined })];
   });
   return teachers.length === 0 ? undefined : (Object.fromEntries(teachers) as Json);
 }
 
 /** The configuration of a draft; what the form does not ask for is left to the document, the recipe, the server. */
 export function toConfig(draft: Draft): Config {
-  const shared = without(draft.document, "teacher", "methods", "further_teachers", "control");
+  const shared = omit(draft.document, "teacher", "methods", "further_teachers", "control");
   const student = draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null;
-  const config = laidOver(
+  const config = merged(
     { kind: draft.kind, recipe: undefined, student: undefined, ...shared },
     {
       kind: draft.kind,
       recipe: draft.recipe || undefined,
-      student: student && laidOver(shared.student, student),
-      data: laidOver(shared.data, {
+      student: student && merged(shared.student, student),
+      data: merged(shared.data, {
         image_size: numberOf(draft.imageSize),
         horizontal_flip: draft.flip,
         photometric: draft.photometric,
         crop: draft.crop,
       }),
-      training: laidOver(shared.training, {
+      training: merged(shared.training, {
         epochs: numberOf(draft.epochs),
         batch_size: numberOf(draft.batchSize),
         lr: numberOf(draft.lr),
@@ -206,8 +206,8 @@ export function toConfig(draft: Draft): Config {
     },
   );
   if (draft.kind === "train") return config as unknown as Config;
-  return laidOver(config, {
-    teacher: laidOver(draft.document.teacher, { min_ap: shareOf(draft.minAp), class_map: classMapOf(draft, "") }),
+  return merged(config, {
+    teacher: merged(draft.document.teacher, { min_ap: fractionOf(draft.minAp), class_map: classMapOf(draft, "") }),
     methods: methodsOf(draft),
     further_teachers: furtherTeachersOf(draft),
     control: draft.control,

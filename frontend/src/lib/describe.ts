@@ -5,7 +5,7 @@ import { formatCount } from "@/lib/format";
 const BLACK_BOXES = { onnx: "ONNX model", detections: "recorded detections" };
 
 /** What a checkpoint is, in few words. */
-export function describe({ kind, family, parameters, state }: CheckpointView): string {
+export function describeCheckpoint({ kind, family, parameters, state }: CheckpointView): string {
   if (state === "checking" || kind === null) return "being checked";
   return kind === "detector" ? [family, formatCount(parameters)].filter(Boolean).join(", ") : BLACK_BOXES[kind];
 }
@@ -16,6 +16,6 @@ export const describeDataset = ({ splits, classes, class_count, state }: Dataset
     : `${formatCount(splits.train?.images ?? 0)} images, ${formatCount(class_count ?? classes.length)} classes`;
 
 /** How much of the detector a checkpoint fills, where that is not all of it. */
-export function partOf({ coverage }: Pick<CheckpointView, "coverage">): string | null {
+export function partialCoverage({ coverage }: Pick<CheckpointView, "coverage">): string | null {
   return coverage && coverage.loaded < coverage.total ? `${coverage.loaded} of ${coverage.total} tensors` : null;
 }

@@ -1,4 +1,4 @@
 /** The same object without some of its keys. */
-export function without<T extends object>(object: T, ...keys: string[]): T {
+export function omit<T extends object>(object: T, ...keys: string[]): T {
   return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key))) as T;
 }
