@@ -98,6 +98,9 @@ export type PagedQuery<Row> = Pick<
   "hasNextPage" | "isFetchingNextPage" | "isFetchNextPageError" | "fetchNextPage" | "isPending" | "error"
 > & { data: { pages: Page<Row>[] } | undefined };
 
+/** The rows of all pages that have been read. */
+export const rowsOf = <Row>({ data }: { data: { pages: Page<Row>[] } | undefined }): Row[] => data?.pages.flatMap((page) => page.data) ?? [];
+
 export const useJobs = () => useInfiniteQuery(jobsQuery);
 export const useJob = (id: string) => useQuery(jobQuery(id));
 export const useJobMetrics = (id: string) => useQuery(metricsQuery(id));

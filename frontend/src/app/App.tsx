@@ -6,16 +6,16 @@ import { JobPage } from "@/features/job/JobPage";
 import { JobsPage } from "@/features/jobs/JobsPage";
 import { LibraryPage } from "@/features/library/LibraryPage";
 import { NewJobPage } from "@/features/new-job/NewJobPage";
+import { PATHS } from "@/lib/paths";
 
-/** Pages live below /view, so that they never shadow a path of the API. */
 export function App() {
   return (
     <Routes>
       <Route element={<Layout />}>
-        <Route path="/" element={<JobsPage />} />
-        <Route path="/view/new" element={<NewJobPage />} />
-        <Route path="/view/library" element={<LibraryPage />} />
-        <Route path="/view/jobs/:id" element={<JobPage />} />
+        <Route path={PATHS.jobs} element={<JobsPage />} />
+        <Route path={PATHS.newJob} element={<NewJobPage />} />
+        <Route path={PATHS.library} element={<LibraryPage />} />
+        <Route path={PATHS.job(":id")} element={<JobPage />} />
         <Route path="*" element={<EmptyState title="There is no such page">Choose one above.</EmptyState>} />
       </Route>
     </Routes>

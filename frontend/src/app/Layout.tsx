@@ -1,27 +1,28 @@
 import { Link, NavLink, Outlet } from "react-router";
 
 import { useHealth } from "@/api/queries";
-import { ButtonLink, Notice } from "@/components/basics";
+import { ButtonLink, Notice, StatusDot } from "@/components/basics";
 import icon from "@/icon.svg";
 import { formatClock } from "@/lib/format";
+import { PATHS } from "@/lib/paths";
 
 export function Layout() {
   return (
     <div className="min-h-screen">
       <header className="sticky top-0 z-10 border-b border-line bg-card/90 backdrop-blur">
         <nav className="mx-auto flex max-w-6xl flex-wrap items-center gap-x-6 gap-y-2 px-4 py-3 sm:px-6" aria-label="main">
-          <Link to="/" className="flex items-center gap-2 font-semibold tracking-tight">
+          <Link to={PATHS.jobs} className="flex items-center gap-2 font-semibold tracking-tight">
             <img src={icon} alt="" className="size-5" />
             detrdistill
           </Link>
-          <Tab to="/">Jobs</Tab>
-          <Tab to="/view/library">Library</Tab>
+          <Tab to={PATHS.jobs}>Jobs</Tab>
+          <Tab to={PATHS.library}>Library</Tab>
           <a href="/docs" className="text-soft hover:text-ink">
             API
           </a>
           <span className="ml-auto flex items-center gap-4">
             <Workers />
-            <ButtonLink to="/view/new" variant="primary">
+            <ButtonLink to={PATHS.newJob} variant="primary">
               New job
             </ButtonLink>
           </span>
@@ -67,7 +68,7 @@ function Workers() {
   const color = health.isError || count === 0 ? "bg-bad" : "bg-good";
   return (
     <span className="flex items-center gap-1.5 text-xs whitespace-nowrap text-soft" title="Jobs wait while there is no worker.">
-      <span className={`size-1.5 rounded-full ${color}`} />
+      <StatusDot className={color} />
       {text}
     </span>
   );

@@ -3,6 +3,8 @@ import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+import { NO_VALUE } from "@/lib/format";
+
 const FONT = "11px ui-sans-serif, system-ui, sans-serif";
 
 export interface Curve {
@@ -60,14 +62,14 @@ export function Chart({ curves, xLabel, format, compact = false, fromZero }: Pro
           { ...axis, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))), size: 46 },
         ],
         series: [
-          { label: xLabel, value: (_, x: number | null) => (x === null ? "–" : x.toFixed(2)) },
+          { label: xLabel, value: (_, x: number | null) => (x === null ? NO_VALUE : x.toFixed(2)) },
           ...(JSON.parse(lines) as Curve[]).map((curve) => ({
             label: curve.label,
             stroke: resolved(element, curve.color),
             width: 1.8,
             spanGaps: true,
             points: { show: curve.points ?? false, size: 5 },
-            value: (_: uPlot, y: number | null) => (y === null ? "–" : format(y)),
+            value: (_: uPlot, y: number | null) => (y === null ? NO_VALUE : format(y)),
             ...(curve.dashed ? { dash: [5, 4] } : {}),
           })),
         ],

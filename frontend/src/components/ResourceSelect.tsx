@@ -5,7 +5,8 @@ import type { CheckpointView, DatasetView } from "@/api/client";
 import type { PagedQuery } from "@/api/queries";
 import { Button } from "@/components/basics";
 import { SelectField } from "@/components/Field";
-import { SearchBox } from "@/components/SearchBox";
+import { SearchBox, SearchStatus } from "@/components/SearchBox";
+import { REFUSED } from "@/lib/describe";
 import { useSearch } from "@/lib/useSearch";
 
 /** So many are looked through by eye. */
@@ -46,16 +47,14 @@ export function ResourceSelect<Row extends DatasetView | CheckpointView>({ fits 
         <option value="">{empty}</option>
         {offered.map((row) => (
           <option key={row.id} value={row.id} disabled={row.state === "refused"}>
-            {row.name} ({row.state === "refused" ? `refused: ${row.error?.message ?? ""}` : describe(row)})
+            {row.name} ({row.state === "refused" ? `${REFUSED}: ${row.error?.message ?? ""}` : describe(row)})
           </option>
         ))}
       </SelectField>
       {many && (
         <div className="flex flex-wrap items-center gap-2 text-xs text-faint">
           <SearchBox id={id} label={`Find in ${label}`} text={text} onChange={setText} />
-          <span role="status">
-            {searching ? "searching older ones…" : text === "" ? `${all.length} listed` : `${matches.length} found`}
-          </span>
+          <SearchStatus text={text} searching={searching} found={matches.length} idle={`${all.length} listed`} />
           {query.hasNextPage && text === "" && (
             <Button className="px-2 py-0.5 text-xs" disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
               List older ones

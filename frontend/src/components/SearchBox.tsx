@@ -12,3 +12,8 @@ export function SearchBox({ id, label, text, onChange }: { id?: string; label: s
     />
   );
 }
+
+/** What the search has come to; `idle` where nothing is searched for. */
+export function SearchStatus({ text, searching, found, idle = "" }: { text: string; searching: boolean; found: number; idle?: string }) {
+  return <span role="status">{searching ? "searching older ones…" : text === "" ? idle : `${found} found`}</span>;
+}

@@ -6,6 +6,7 @@ import { ApiProblem, type CheckpointView, type DatasetView, upload } from "@/api
 import { checkpointsQuery, datasetsQuery } from "@/api/queries";
 import { Button, Notice, ProgressBar } from "@/components/basics";
 import { TextField } from "@/components/Field";
+import { formatPercent } from "@/lib/format";
 
 const KINDS = {
   datasets: {
@@ -117,7 +118,7 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       {sent !== null && (
         <div>
           <ProgressBar fraction={sent} label="upload" />
-          <p className="mt-1 text-xs text-faint">{sent < 1 ? `${Math.round(100 * sent)} % sent` : "checking the files…"}</p>
+          <p className="mt-1 text-xs text-faint">{sent < 1 ? `${formatPercent(sent)} sent` : "checking the files…"}</p>
         </div>
       )}
       {problem && (

@@ -4,6 +4,7 @@ import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
 import { verdictTitle } from "@/lib/format";
+import { ROLES, type Role } from "@/lib/roles";
 
 const VARIANTS = {
   primary: "bg-ink text-page hover:opacity-85",
@@ -43,25 +44,36 @@ const STATE_CLASSES: Record<JobView["state"], string> = {
   cancelled: "bg-tint text-soft",
 };
 
-const CHIP = "inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium";
+export function StatusDot({ className }: { className: string }) {
+  return <span className={`size-1.5 rounded-full ${className}`} />;
+}
+
+/** A state in a word or two; `busy` while it is about to change by itself. */
+export function Chip({ className, busy = false, title, children }: { className: string; busy?: boolean; title?: string; children: ReactNode }) {
+  return (
+    <span className={`inline-flex items-center gap-1.5 rounded-full px-2 py-0.5 text-xs font-medium ${className}`} title={title}>
+      {busy && <StatusDot className="animate-pulse bg-current" />}
+      {children}
+    </span>
+  );
+}
 
 export function StateChip({ job }: { job: Pick<JobView, "state" | "cancel_requested" | "result"> }) {
   const stopping = job.state === "running" && job.cancel_requested;
   const stateClass = job.result?.verdict ? "bg-tint text-soft" : STATE_CLASSES[job.state];
   return (
-    <span className={`${CHIP} ${stateClass}`}>
-      {job.state === "running" && <span className="size-1.5 animate-pulse rounded-full bg-current" />}
+    <Chip className={stateClass} busy={job.state === "running"}>
       {stopping ? "cancelling" : job.state}
-    </span>
+    </Chip>
   );
 }
 
 /** Beside the state of a job that succeeded, where its numbers are no success. */
 export function VerdictChip({ verdict }: { verdict: string }) {
   return (
-    <span className={`${CHIP} bg-bad/12 text-bad`} title={verdict}>
+    <Chip className="bg-bad/12 text-bad" title={verdict}>
       {verdictTitle(verdict).toLowerCase()}
-    </span>
+    </Chip>
   );
 }
 
@@ -118,7 +130,15 @@ export function EmptyState({ title, children }: { title: string; children: React
   );
 }
 
-export function RoleDot({ role }: { role: "teacher" | "student" | "control" }) {
-  const colors = { teacher: "bg-teacher", student: "bg-student", control: "bg-control" };
-  return <span className={`inline-block size-2 rounded-full ${colors[role]}`} aria-hidden />;
+export function RoleDot({ role }: { role: Role }) {
+  return <span className={`inline-block size-2 rounded-full ${ROLES[role].background}`} aria-hidden />;
+}
+
+export function ApLabel({ role }: { role: Role }) {
+  return (
+    <>
+      <RoleDot role={role} />
+      {` ${ROLES[role].title} AP`}
+    </>
+  );
 }

@@ -1,8 +1,12 @@
 /** Numbers and times as people read them. */
 
-export const formatAp = (ap: number | undefined | null) => (ap === undefined || ap === null || ap < 0 ? "–" : (100 * ap).toFixed(1));
+export const NO_VALUE = "–";
 
-export function formatGain(gain: number): string {
+/** AP is 0 to 1 in the API and 0 to 100 on the pages. */
+export const formatAp = (ap: number | undefined | null) => (ap === undefined || ap === null || ap < 0 ? NO_VALUE : (100 * ap).toFixed(1));
+
+export function formatGain(gain: number | undefined | null): string {
+  if (gain === undefined || gain === null) return NO_VALUE;
   const points = Math.abs(100 * gain).toFixed(1);
   return points === "0.0" ? points : `${gain > 0 ? "+" : "−"}${points}`;
 }
@@ -12,6 +16,8 @@ export function gainColor(gain: number | undefined | null, verdict: string | und
   if (gain === undefined || gain === null || verdict || Math.abs(100 * gain) < 0.05) return "";
   return gain > 0 ? "text-good" : "text-bad";
 }
+
+export const formatPercent = (fraction: number) => `${Math.round(100 * fraction)} %`;
 
 export function formatDuration(seconds: number): string {
   if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
@@ -34,7 +40,7 @@ export function formatBytes(bytes: number): string {
 }
 
 export function formatCount(count: number | null): string {
-  if (count === null) return "–";
+  if (count === null) return NO_VALUE;
   if (count >= 1e6) return `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 2)} M`;
   if (count >= 1e4) return `${Math.round(count / 1e3)} k`;
   return count.toLocaleString("en");

@@ -1,5 +1,6 @@
 /** The distillation methods by name, in the words of the pages. */
 import type { DistillConfig } from "@/api/client";
+import { capitalize } from "@/lib/format";
 
 export type Method = NonNullable<DistillConfig["methods"]>[number];
 export type MethodKind = Method["kind"];
@@ -59,6 +60,5 @@ export const isMethodKind = (kind: unknown): kind is MethodKind => typeof kind =
 /** A name of the API as a title: that of the method, or the name itself in words. */
 export function titleOf(name: string): string {
   if (isMethodKind(name)) return CHOICES[name].title;
-  const words = name.replaceAll(/[._-]+/g, " ").trim();
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return capitalize(name.replaceAll(/[._-]+/g, " ").trim());
 }

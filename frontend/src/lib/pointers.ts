@@ -1,6 +1,7 @@
 /** The words of the pages for the API's pointers and hints. */
 
-const LABELS: Record<string, string> = {
+/** What the fields of the form are called: there, and where the API speaks of them. */
+export const FIELD_LABELS = {
   "/name": "Name",
   "/dataset_id": "Data set",
   "/teacher_id": "Teacher",
@@ -18,11 +19,13 @@ const LABELS: Record<string, string> = {
   "/config/teacher/min_ap": "Lowest teacher AP",
   "/config/teacher/class_map": "Class names",
   "/config/methods": "Distillation",
-};
+} as const;
+
+export type FieldPointer = keyof typeof FIELD_LABELS;
 
 /** What a pointer is called on the page; undefined where it is not on it. */
 export function labelOf(pointer: string): string | undefined {
-  if (LABELS[pointer]) return LABELS[pointer];
+  if (Object.hasOwn(FIELD_LABELS, pointer)) return FIELD_LABELS[pointer as FieldPointer];
   const further = /^\/further_teacher_ids\/([^/]+)$/.exec(pointer)?.[1];
   return further && `Teacher ${further}`;
 }

@@ -5,10 +5,8 @@ import { useJobMetrics } from "@/api/queries";
 import { Card, Notice } from "@/components/basics";
 import { Chart, type Curve } from "@/components/Chart";
 import { type Group, groups, singles } from "@/features/job/terms";
-
-const COLORS = { teacher: "--color-teacher", student: "--color-student", control: "--color-control" };
-
-const points = (value: number) => (100 * value).toFixed(1);
+import { formatAp } from "@/lib/format";
+import { ROLES } from "@/lib/roles";
 
 /** At most two digits, so that neighbours on an axis differ and still fit. */
 function short(value: number): string {
@@ -28,7 +26,7 @@ export function Curves({ job }: { job: JobDetail }) {
     <div className="grid gap-5 lg:grid-cols-2 lg:[&>:last-child:nth-child(odd)]:col-span-2">
       {ap.length > 0 && (
         <Card title="AP on the validation set">
-          <Chart curves={ap} xLabel="epoch" format={points} fromZero={0.1} />
+          <Chart curves={ap} xLabel="epoch" format={formatAp} fromZero={0.1} />
         </Card>
       )}
       {total && <SingleChart key={total[0]} metrics={metrics} name={total[0]} title={total[1]} />}
@@ -77,7 +75,7 @@ function TermChart({ metrics, name, label }: { metrics: JobMetrics; name: string
 const curvesOf = (metrics: JobMetrics, name: string): Curve[] =>
   metrics.series
     .filter((curve) => curve.name === name)
-    .map((curve) => ({ label: curve.role, color: COLORS[curve.role], x: curve.epochs, y: curve.values }));
+    .map((curve) => ({ label: curve.role, color: ROLES[curve.role].color, x: curve.epochs, y: curve.values }));
 
 function apCurves(metrics: JobMetrics): Curve[] {
   const curves: Curve[] = [];
@@ -85,10 +83,10 @@ function apCurves(metrics: JobMetrics): Curve[] {
   for (const role of ["student", "control"] as const) {
     const rows = metrics.evaluations.filter((row) => row.role === role);
     if (rows.length > 0) {
-      curves.push({ label: role, color: COLORS[role], x: rows.map((row) => row.epoch), y: rows.map((row) => row.ap), points: true });
+      curves.push({ label: role, color: ROLES[role].color, x: rows.map((row) => row.epoch), y: rows.map((row) => row.ap), points: true });
     }
   }
   const teacher = metrics.evaluations.find((row) => row.role === "teacher");
-  if (teacher) curves.push({ label: "teacher", color: COLORS.teacher, x: [0, last], y: [teacher.ap, teacher.ap], dashed: true });
+  if (teacher) curves.push({ label: "teacher", color: ROLES.teacher.color, x: [0, last], y: [teacher.ap, teacher.ap], dashed: true });
   return curves;
 }

@@ -1,14 +1,7 @@
 import type { JobEvent } from "@/api/live";
 import { Card } from "@/components/basics";
+import { activityOf } from "@/features/job/stages";
 import { formatAp, formatClock } from "@/lib/format";
-
-const STAGES: Record<string, string> = {
-  prepare: "reading data and weights",
-  teacher_gate: "evaluating the teacher",
-  train_student: "training the student",
-  train_control: "training the control",
-  export: "exporting and verifying",
-};
 
 export function EventLog({ events }: { events: JobEvent[] }) {
   return (
@@ -34,7 +27,7 @@ function describeEvent({ kind, data }: JobEvent): string {
       return `${data.cancel_requested ? "cancellation requested" : text("state")}${why ? `: ${why}` : ""}`;
     }
     case "stage":
-      return STAGES[text("stage")] ?? text("stage");
+      return activityOf(text("stage"));
     case "weights_loaded": {
       const missing = (data.missing as string[]).length;
       return `${model} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;

@@ -3,14 +3,16 @@ import { Link, useParams } from "react-router";
 import { ApiProblem, type JobDetail } from "@/api/client";
 import { type Live, useLiveJob } from "@/api/live";
 import { isActive, useCancelJob, useJob, useRetryJob } from "@/api/queries";
-import { Button, Card, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
+import { Button, Card, Loading, Notice, ProgressBar, StateChip, StatusDot, VerdictChip } from "@/components/basics";
 import { Curves } from "@/features/job/Curves";
 import { Downloads } from "@/features/job/Downloads";
 import { EventLog } from "@/features/job/EventLog";
 import { ResultTable } from "@/features/job/ResultTable";
 import { Scores } from "@/features/job/Scores";
 import { Timeline } from "@/features/job/Timeline";
-import { capitalize, formatAge, formatDuration, verdictTitle } from "@/lib/format";
+import { capitalize, formatAge, formatDuration, formatPercent, verdictTitle } from "@/lib/format";
+import { JOB_KINDS } from "@/lib/jobs";
+import { PATHS } from "@/lib/paths";
 import { labelOf } from "@/lib/pointers";
 import { useNow } from "@/lib/useNow";
 
@@ -53,7 +55,7 @@ function JobError({ error }: { error: Error }) {
   return (
     <Notice tone="bad" title={unknown ? "There is no such job" : "This job cannot be shown"}>
       {!unknown && `${error.message} `}
-      <Link to="/" className="underline">
+      <Link to={PATHS.jobs} className="underline">
         All jobs
       </Link>
     </Notice>
@@ -81,7 +83,7 @@ function Header({ job, live }: { job: JobDetail; live: Live }) {
           {job.result?.verdict && <VerdictChip verdict={job.result.verdict} />}
         </h1>
         <p className="mt-0.5 text-xs text-faint">
-          {job.kind === "distill" ? "distillation" : "training"}, created {formatAge(job.created_at, now)}
+          {JOB_KINDS[job.kind]}, created {formatAge(job.created_at, now)}
           {ran ? `, ran for ${formatDuration(ran / 1000)}` : ""}
           {job.attempt > 1 && `, attempt ${job.attempt}`}
           {job.worker && job.state === "running" && `, on ${job.worker}`}
@@ -130,7 +132,7 @@ function LiveChip({ live: { state, lastAt }, now }: { live: Live; now: number })
   const last = lastAt === null ? "" : `, last event ${Math.max(0, Math.round((now - lastAt) / 1000))} s ago`;
   return (
     <span className="flex items-center gap-1.5 self-center text-xs text-soft" data-live={state}>
-      <span className={`size-1.5 rounded-full ${colors[state]}`} />
+      <StatusDot className={colors[state]} />
       {state === "live" ? "live" : state === "reconnecting" ? `reconnecting…${last}` : "not live"}
     </span>
   );
@@ -165,7 +167,7 @@ function Progress({ job, speed }: { job: JobDetail; speed: number | null }) {
   return (
     <div>
       <div className="mb-1.5 flex justify-between text-sm">
-        <span>{Math.round(100 * job.progress)} %</span>
+        <span>{formatPercent(job.progress)}</span>
         <span className="text-soft">
           {job.eta_seconds === null ? "starting" : `${formatDuration(job.eta_seconds)} left`}
           {speed !== null && `, ${speed.toFixed(speed < 10 ? 1 : 0)} images/s`}

@@ -1,18 +1,17 @@
 import type { ModelReport, RunResult } from "@/api/client";
 import { Card, RoleDot } from "@/components/basics";
-import { formatAp, formatCount, verdictTitle } from "@/lib/format";
-
-const ROLES = ["teacher", "student", "control"] as const;
+import { NO_VALUE, formatAp, formatCount, verdictTitle } from "@/lib/format";
+import { ROLE_NAMES, type Role } from "@/lib/roles";
 
 interface Row {
-  role: (typeof ROLES)[number];
+  role: Role;
   name: string;
   report: ModelReport;
 }
 
 export function ResultTable({ result }: { result: RunResult }) {
   const further = Object.entries(result.further_teachers ?? {});
-  const rows = ROLES.flatMap((role): Row[] => [
+  const rows = ROLE_NAMES.flatMap((role): Row[] => [
     ...(result[role] ? [{ role, name: role, report: result[role] }] : []),
     ...(role === "teacher" ? further.map(([name, report]) => ({ role, name: `teacher ${name}`, report })) : []),
   ]);
@@ -48,7 +47,7 @@ export function ResultTable({ result }: { result: RunResult }) {
                 <td className="px-3">{formatAp(row.metrics.ap_medium)}</td>
                 <td className="px-3">{formatAp(row.metrics.ap_large)}</td>
                 <td className="px-3">{formatCount(row.parameters)}</td>
-                <td className="px-3">{row.milliseconds_per_image?.toFixed(1) ?? "–"}</td>
+                <td className="px-3">{row.milliseconds_per_image?.toFixed(1) ?? NO_VALUE}</td>
               </tr>
             ))}
           </tbody>

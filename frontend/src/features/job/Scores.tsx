@@ -1,32 +1,33 @@
 import type { ReactNode } from "react";
 
 import type { JobDetail } from "@/api/client";
-import { RoleDot } from "@/components/basics";
-import { formatAp, formatGain, gainColor } from "@/lib/format";
+import { ApLabel } from "@/components/basics";
+import { formatAp, formatGain, formatPercent, gainColor } from "@/lib/format";
+import { apOf } from "@/lib/jobs";
 
 /** The numbers the job is about. While it runs: the best so far. */
 export function Scores({ job }: { job: JobDetail }) {
   const { result } = job;
-  const teacher = result?.teacher?.metrics.ap ?? job.ap.teacher;
-  const student = result?.student.metrics.ap ?? job.ap.student;
-  const control = result?.control?.metrics.ap ?? job.ap.control;
-  const gain = result?.kd_gain;
-  const retained = !result?.verdict && teacher && student !== undefined ? `${Math.round((100 * student) / teacher)} % of the teacher` : null;
+  const teacher = apOf(job, "teacher");
+  const student = apOf(job, "student");
+  const control = apOf(job, "control");
+  const gain = result?.verdict ? null : result?.kd_gain;
+  const retained = !result?.verdict && teacher && student !== undefined ? `${formatPercent(student / teacher)} of the teacher` : null;
   const distilled = job.config.kind === "distill";
   return (
     <dl className="grid grid-cols-2 gap-3 lg:grid-cols-4">
-      {distilled && <Score label={<><RoleDot role="teacher" /> Teacher AP</>} value={formatAp(teacher)} />}
+      {distilled && <Score label={<ApLabel role="teacher" />} value={formatAp(teacher)} />}
       <Score
-        label={<><RoleDot role="student" /> Student AP{result ? "" : ", best so far"}</>}
+        label={<><ApLabel role="student" />{result ? "" : ", best so far"}</>}
         value={formatAp(student)}
         note={retained}
       />
       {job.config.kind === "distill" && job.config.control && (
         <>
-          <Score label={<><RoleDot role="control" /> Control AP</>} value={formatAp(control)} note="same student, not distilled" />
+          <Score label={<ApLabel role="control" />} value={formatAp(control)} note="same student, not distilled" />
           <Score
             label="KD gain"
-            value={gain === null || gain === undefined || result?.verdict ? "–" : formatGain(gain)}
+            value={formatGain(gain)}
             note={result?.verdict ? "says nothing: see the verdict" : "student minus control"}
             className={gainColor(gain, result?.verdict)}
           />

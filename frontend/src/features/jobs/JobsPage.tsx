@@ -2,9 +2,11 @@ import type { ReactNode } from "react";
 import { Link } from "react-router";
 
 import type { JobView } from "@/api/client";
-import { useJobs } from "@/api/queries";
-import { Button, ButtonLink, EmptyState, Loading, Notice, ProgressBar, RoleDot, StateChip, VerdictChip } from "@/components/basics";
-import { formatAge, formatAp, formatDuration, formatGain, gainColor } from "@/lib/format";
+import { rowsOf, useJobs } from "@/api/queries";
+import { ApLabel, Button, ButtonLink, EmptyState, Loading, Notice, ProgressBar, StateChip, VerdictChip } from "@/components/basics";
+import { formatAge, formatAp, formatDuration, formatGain, formatPercent, gainColor } from "@/lib/format";
+import { JOB_KINDS, apOf } from "@/lib/jobs";
+import { PATHS } from "@/lib/paths";
 import { useNow } from "@/lib/useNow";
 
 export function JobsPage() {
@@ -12,7 +14,7 @@ export function JobsPage() {
   const now = useNow(5000);
   if (jobs.isError && !jobs.data) return <Notice tone="bad" title="The jobs could not be loaded">{jobs.error.message}</Notice>;
   if (jobs.isPending) return <Loading />;
-  const rows = jobs.data.pages.flatMap((page) => page.data);
+  const rows = rowsOf(jobs);
   if (rows.length === 0) return <Welcome />;
   return (
     <>
@@ -24,13 +26,13 @@ export function JobsPage() {
               <HeaderCell>Job</HeaderCell>
               <HeaderCell>State</HeaderCell>
               <HeaderCell className={WIDE}>
-                <RoleDot role="teacher" /> Teacher AP
+                <ApLabel role="teacher" />
               </HeaderCell>
               <HeaderCell>
-                <RoleDot role="student" /> Student AP
+                <ApLabel role="student" />
               </HeaderCell>
               <HeaderCell className={WIDE}>
-                <RoleDot role="control" /> Control AP
+                <ApLabel role="control" />
               </HeaderCell>
               <HeaderCell>KD gain</HeaderCell>
               <HeaderCell className={WIDE}>Created</HeaderCell>
@@ -66,10 +68,10 @@ function Row({ job, now }: { job: JobView; now: number }) {
   return (
     <tr className="hover:bg-tint/60">
       <td className={`${CELL} break-words`}>
-        <Link to={`/view/jobs/${job.id}`} className="font-medium hover:underline">
+        <Link to={PATHS.job(job.id)} className="font-medium hover:underline">
           {job.name}
         </Link>
-        <p className="text-xs text-faint">{job.kind === "distill" ? "distillation" : "training"}</p>
+        <p className="text-xs text-faint">{JOB_KINDS[job.kind]}</p>
       </td>
       <td className={`${CELL} sm:w-56`}>
         <StateChip job={job} /> {verdict && <VerdictChip verdict={verdict} />}
@@ -77,7 +79,8 @@ function Row({ job, now }: { job: JobView; now: number }) {
           <div className="mt-2 space-y-1">
             <ProgressBar fraction={job.progress} label={`progress of ${job.name}`} />
             <p className="text-xs text-faint">
-              {Math.round(100 * job.progress)} %{job.eta_seconds !== null && `, ${formatDuration(job.eta_seconds)} left`}
+              {formatPercent(job.progress)}
+              {job.eta_seconds !== null && `, ${formatDuration(job.eta_seconds)} left`}
             </p>
           </div>
         )}
@@ -85,11 +88,9 @@ function Row({ job, now }: { job: JobView; now: number }) {
         {job.state === "failed" && <p className="mt-1 line-clamp-2 text-xs text-faint">{job.error?.message}</p>}
       </td>
       <td className={`${CELL} ${WIDE}`}>{formatAp(job.ap.teacher)}</td>
-      <td className={`${CELL} font-semibold`}>{formatAp(job.result?.student.metrics.ap ?? job.ap.student)}</td>
-      <td className={`${CELL} ${WIDE}`}>{formatAp(job.result?.control?.metrics.ap ?? job.ap.control)}</td>
-      <td className={`${CELL} ${gainColor(gain, job.result?.verdict)}`}>
-        {gain === null || gain === undefined ? "–" : formatGain(gain)}
-      </td>
+      <td className={`${CELL} font-semibold`}>{formatAp(apOf(job, "student"))}</td>
+      <td className={`${CELL} ${WIDE}`}>{formatAp(apOf(job, "control"))}</td>
+      <td className={`${CELL} ${gainColor(gain, verdict)}`}>{formatGain(gain)}</td>
       <td className={`${CELL} ${WIDE} whitespace-nowrap text-soft`}>{formatAge(job.created_at, now)}</td>
     </tr>
   );
@@ -103,7 +104,7 @@ function Welcome() {
         the whole way on a built-in example.
       </p>
       <p className="mt-4">
-        <ButtonLink to="/view/new" variant="primary">
+        <ButtonLink to={PATHS.newJob} variant="primary">
           Start the first job
         </ButtonLink>
       </p>

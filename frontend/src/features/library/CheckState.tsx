@@ -1,17 +1,17 @@
 /** What the service found when it looked at the files. */
 import type { CheckpointView } from "@/api/client";
-import { Warning } from "@/components/basics";
+import { Chip, Warning } from "@/components/basics";
+import { CHECKING, REFUSED } from "@/lib/describe";
 
 export function CheckState({ state }: { state: CheckpointView["state"] | undefined }) {
   if (state === "checking") {
     return (
-      <span className="inline-flex items-center gap-1.5 rounded-full bg-teacher/12 px-2 py-0.5 font-medium text-teacher">
-        <span className="size-1.5 animate-pulse rounded-full bg-current" />
-        being checked
-      </span>
+      <Chip className="bg-teacher/12 text-teacher" busy>
+        {CHECKING}
+      </Chip>
     );
   }
-  if (state === "refused") return <span className="rounded-full bg-bad/12 px-2 py-0.5 font-medium text-bad">refused</span>;
+  if (state === "refused") return <Chip className="bg-bad/12 text-bad">{REFUSED}</Chip>;
   return null;
 }
 

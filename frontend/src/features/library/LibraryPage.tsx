@@ -3,7 +3,7 @@ import { type ReactNode, useState } from "react";
 import type { CheckpointView, DatasetView } from "@/api/client";
 import { type PagedQuery, useCheckpoints, useDatasets } from "@/api/queries";
 import { Button, Card, Loading, Notice, Warning } from "@/components/basics";
-import { SearchBox } from "@/components/SearchBox";
+import { SearchBox, SearchStatus } from "@/components/SearchBox";
 import { Uploader } from "@/components/Uploader";
 import { Coverage, CheckState } from "@/features/library/CheckState";
 import { describeCheckpoint } from "@/lib/describe";
@@ -59,7 +59,7 @@ function ResourceList<Row extends DatasetView | CheckpointView>({ name, query, r
       {(all.length > 5 || query.hasNextPage) && (
         <p className="flex items-center gap-3 text-xs text-faint">
           <SearchBox label={`Find ${name}`} text={text} onChange={setText} />
-          <span role="status">{searching ? "searching older ones…" : text === "" ? "" : `${rows.length} found`}</span>
+          <SearchStatus text={text} searching={searching} found={rows.length} />
         </p>
       )}
       {all.length === 0 && <p className="text-soft">None yet.</p>}

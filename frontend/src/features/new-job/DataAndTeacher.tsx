@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import type { CheckpointView, DatasetView } from "@/api/client";
-import { useCheckpoints, useDatasets } from "@/api/queries";
+import { rowsOf, useCheckpoints, useDatasets } from "@/api/queries";
 import { Button, Card } from "@/components/basics";
 import { CheckField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
@@ -11,6 +11,7 @@ import { type Change, type Config, type Draft, type Json, type ProblemAt, SECOND
 import { valueAt } from "@/features/new-job/document";
 import { describeCheckpoint, describeDataset, partialCoverage } from "@/lib/describe";
 import { omit } from "@/lib/omit";
+import { FIELD_LABELS, labelOf } from "@/lib/pointers";
 
 interface Props {
   draft: Draft;
@@ -29,8 +30,8 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
   const checkpoints = useCheckpoints();
   const [uploading, setUploading] = useState<"datasets" | "checkpoints" | null>(null);
   const distil = (config?.kind ?? draft.kind) === "distill";
-  const known = checkpoints.data?.pages.flatMap((page) => page.data) ?? [];
-  const ours = datasets.data?.pages.flatMap((page) => page.data).find(({ id }) => id === draft.datasetId)?.classes ?? [];
+  const known = rowsOf(checkpoints);
+  const ours = rowsOf(datasets).find(({ id }) => id === draft.datasetId)?.classes ?? [];
   const chosen = [draft.teacherId, ...Object.values(draft.furtherIds), draft.studentId].map((id) => known.find((row) => row.id === id));
   const part = chosen.map((row) => row && partialCoverage(row)).find(Boolean);
 
@@ -60,7 +61,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
       <div className={`grid gap-4 ${distil ? "md:grid-cols-2" : ""}`}>
         <div className="min-w-0 space-y-2">
           <ResourceSelect
-            label="Data set"
+            label={FIELD_LABELS["/dataset_id"]}
             query={datasets}
             value={draft.datasetId}
             onChange={(datasetId) => change({ datasetId })}
@@ -73,7 +74,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
         {distil && (
           <div className="min-w-0 space-y-3">
             <ResourceSelect
-              label="Teacher"
+              label={FIELD_LABELS["/teacher_id"]}
               query={checkpoints}
               value={draft.teacherId}
               onChange={(teacherId) => change({ teacherId })}
@@ -85,7 +86,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
             {furtherNames(config, asJson).map((name) => (
               <div key={name} className="space-y-2">
                 <ResourceSelect
-                  label={name === SECOND ? "Second teacher" : `Teacher ${name}`}
+                  label={labelOf(`/further_teacher_ids/${name}`) ?? name}
                   query={checkpoints}
                   value={draft.furtherIds[name] ?? ""}
                   onChange={(id) => chooseFurther(name, id)}

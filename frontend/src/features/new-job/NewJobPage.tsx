@@ -13,7 +13,8 @@ import { type Change, type Config, EMPTY, type ProblemAt, toConfig, toRequest, w
 import { Recipe } from "@/features/new-job/Recipe";
 import { RecipeField } from "@/features/new-job/RecipeField";
 import { Student } from "@/features/new-job/Student";
-import { hintInWords } from "@/lib/pointers";
+import { PATHS } from "@/lib/paths";
+import { FIELD_LABELS, hintInWords } from "@/lib/pointers";
 import { randomKey } from "@/lib/randomKey";
 
 const KINDS = [
@@ -56,7 +57,7 @@ export function NewJobPage() {
       setJsonError(null);
       setSent(body);
       const job = await create.mutateAsync({ key, body });
-      await navigate(`/view/jobs/${job.id}`);
+      await navigate(PATHS.job(job.id));
     } catch (error) {
       if (!(error instanceof ApiProblem)) setJsonError((error as Error).message);
       setKey(randomKey()); // shown below; the corrected request is a new one
@@ -100,7 +101,7 @@ export function NewJobPage() {
         <Card>
           <div className="grid gap-4 md:grid-cols-2">
             <TextField
-              label="Name"
+              label={FIELD_LABELS["/name"]}
               value={draft.name}
               onChange={(event) => change({ name: event.target.value })}
               placeholder="r50 to r18 on road signs"

@@ -2,6 +2,7 @@ import { Card } from "@/components/basics";
 import { CheckField, SelectField, TextField } from "@/components/Field";
 import { type Change, type Draft, type MethodDraft, type ProblemAt, toConfig } from "@/features/new-job/draft";
 import { METHODS, type MethodKind } from "@/lib/methods";
+import { FIELD_LABELS, type FieldPointer } from "@/lib/pointers";
 
 interface Props {
   draft: Draft;
@@ -24,7 +25,7 @@ function Methods({ draft, change, problemAt }: Props) {
   const config = toConfig(draft);
   const sent = config.kind === "distill" ? (config.methods ?? []).map(({ kind }) => kind) : [];
   return (
-    <Card title="Distillation">
+    <Card title={FIELD_LABELS["/config/methods"]}>
       <ProblemLine problem={problemAt("/config/methods", "/config")} />
       <div className="divide-y divide-line">
         {METHODS.map(({ kind, title, hint, options }) => {
@@ -80,7 +81,7 @@ function Methods({ draft, change, problemAt }: Props) {
           onChange={(event) => change({ control: event.target.checked })}
         />
         <TextField
-          label="Lowest teacher AP"
+          label={FIELD_LABELS["/config/teacher/min_ap"]}
           type="number"
           step="any"
           min="0"
@@ -101,9 +102,9 @@ function ProblemLine({ problem }: { problem: string | undefined }) {
 }
 
 function TrainingCard({ draft, change, problemAt }: Props) {
-  const number = (label: string, key: "epochs" | "batchSize" | "lr" | "imageSize" | "seed", pointer: string, hint?: string) => (
+  const number = (key: "epochs" | "batchSize" | "lr" | "imageSize" | "seed", pointer: FieldPointer, hint?: string) => (
     <TextField
-      label={label}
+      label={FIELD_LABELS[pointer]}
       type="number"
       step="any"
       value={draft[key]}
@@ -116,11 +117,11 @@ function TrainingCard({ draft, change, problemAt }: Props) {
   return (
     <Card title="Training">
       <div className="grid gap-4 sm:grid-cols-2 lg:grid-cols-5">
-        {number("Epochs", "epochs", "/config/training/epochs")}
-        {number("Batch size", "batchSize", "/config/training/batch_size")}
-        {number("Learning rate", "lr", "/config/training/lr")}
-        {number("Image size", "imageSize", "/config/data/image_size", "multiple of 32")}
-        {number("Seed", "seed", "/config/training/seed")}
+        {number("epochs", "/config/training/epochs")}
+        {number("batchSize", "/config/training/batch_size")}
+        {number("lr", "/config/training/lr")}
+        {number("imageSize", "/config/data/image_size", "multiple of 32")}
+        {number("seed", "/config/training/seed")}
       </div>
       <div className="mt-4 grid gap-3 md:grid-cols-3">
         <CheckField label="Mirror images" checked={draft.flip} onChange={(event) => change({ flip: event.target.checked })} />

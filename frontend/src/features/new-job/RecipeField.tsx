@@ -1,6 +1,7 @@
 import { useCatalog } from "@/api/queries";
 import { SelectField } from "@/components/Field";
 import type { Draft, ProblemAt } from "@/features/new-job/draft";
+import { FIELD_LABELS } from "@/lib/pointers";
 
 interface Props {
   draft: Draft;
@@ -18,7 +19,7 @@ export function RecipeField({ draft, choose, disabled, problemAt }: Props) {
   const about = chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.${chosen.needs_checkpoint ? NEEDS_CHECKPOINT : ""}` : "Fills the form with published settings.";
   return (
     <SelectField
-      label="Recipe"
+      label={FIELD_LABELS["/config/recipe"]}
       value={draft.recipe}
       onChange={(event) => choose(event.target.value)}
       disabled={disabled}

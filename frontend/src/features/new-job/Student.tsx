@@ -4,6 +4,7 @@ import { SegmentedControl, SelectField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
 import type { Change, Draft, ProblemAt } from "@/features/new-job/draft";
 import { describeCheckpoint } from "@/lib/describe";
+import { FIELD_LABELS } from "@/lib/pointers";
 
 const SOURCES = [
   ["catalog", "New, from the catalog"],
@@ -24,7 +25,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
       {draft.studentFrom === "catalog" ? (
         <div className="grid gap-4 md:grid-cols-2">
           <SelectField
-            label="Family"
+            label={FIELD_LABELS["/config/student/family"]}
             value={draft.family}
             onChange={(event) => {
               const family = event.target.value;
@@ -42,7 +43,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
             ))}
           </SelectField>
           <SelectField
-            label="Size"
+            label={FIELD_LABELS["/config/student/size"]}
             value={draft.size}
             onChange={(event) => change({ size: event.target.value })}
             hint={size && `${size.decoder_layers} decoder layers, ${size.queries} queries, width ${size.width}`}
@@ -58,7 +59,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
         </div>
       ) : (
         <ResourceSelect
-          label="Checkpoint to start from"
+          label={FIELD_LABELS["/student_id"]}
           query={checkpoints}
           value={draft.studentId}
           onChange={(studentId) => change({ studentId })}
