@@ -1,4 +1,4 @@
-"""Batch norms that learn, where transformers has frozen ones; and batch norms that count a batch once.
+"""Batch norms: thawing those that transformers freezes, freezing them, and keeping their statistics.
 
 DETR, Conditional DETR, DAB-DETR, Deformable DETR and their relatives replace the batch norms of their backbone by
 constants. That is right for a pre-trained backbone; in a new detector the constants are one and zero, so that the
@@ -25,6 +25,13 @@ def thaw_batch_norms(module: nn.Module) -> None:
                 for name_of_value, value in learning.state_dict(keep_vars=True).items():
                     value.data.copy_(values[name_of_value])
                 setattr(child, name, learning)
+
+
+def freeze_batch_norms(module: nn.Module) -> None:
+    """Put every batch norm in evaluation mode: statistics stay as they are. Scales and offsets still learn."""
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.eval()
 
 
 @contextmanager

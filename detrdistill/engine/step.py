@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detrdistill.data.dataset import Batch, InputSpec, InputTransform
 from detrdistill.detectors.detector import Detector
@@ -205,10 +205,3 @@ class LossStep:
 
 def _weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-
-
-def freeze_batch_norms(module: nn.Module) -> None:
-    """Put every batch norm in evaluation mode: statistics stay as they are. Scales and offsets still learn."""
-    for child in module.modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.eval()

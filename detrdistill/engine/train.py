@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from detrdistill.data.dataset import Batch, DetectionDataset, EpochSampler, training_batches
+from detrdistill.detectors.batch_norms import freeze_batch_norms
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.evaluate import Evaluation
 from detrdistill.engine.finite import NonFinite, check_finite, non_finite_tensors
 from detrdistill.engine.gradient_share import backward
 from detrdistill.engine.optimizer import StudentWithEma, build_optimizer, build_schedule
 from detrdistill.engine.state import load_newest_state, save_state
-from detrdistill.engine.step import LossStep, StepLosses, freeze_batch_norms
+from detrdistill.engine.step import LossStep, StepLosses
 from detrdistill.engine.supervision import ScheduledMethod, StepPosition
 from detrdistill.errors import ConfigError, Diverged, Stopped
 from detrdistill.events import CheckpointSaved, Evaluated, Event, Role, StepLogged

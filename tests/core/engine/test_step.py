@@ -5,11 +5,12 @@ import torch
 
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
+from detrdistill.detectors.batch_norms import freeze_batch_norms
 from detrdistill.detectors.build import make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import build_criterion, build_methods, shape_of
 from detrdistill.engine.optimizer import StudentWithEma, moving_average
-from detrdistill.engine.step import LossStep, freeze_batch_norms
+from detrdistill.engine.step import LossStep
 from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
