@@ -9,8 +9,8 @@ from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetectio
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
-from detrdistill.detectors.detector import Decoding
 from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import start_box_head, start_class_head
 
 

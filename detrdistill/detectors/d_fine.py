@@ -10,7 +10,8 @@ from transformers.models.d_fine.modeling_d_fine import weighting_function
 
 from detrdistill.catalog import HGNetV2, Size
 from detrdistill.detectors.backbones import hgnet_backbone
-from detrdistill.detectors.detector import Decoding, Heads
+from detrdistill.detectors.detector import Heads
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.rt_detr import RTDetr
 from detrdistill.outputs import BoxBins, Prediction
 

@@ -9,8 +9,9 @@ from transformers import DabDetrConfig, DabDetrForObjectDetection, PreTrainedMod
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
-from detrdistill.detectors.detector import Decoding, Heads
+from detrdistill.detectors.detector import Heads
 from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import start_box_head, start_class_head
 
 

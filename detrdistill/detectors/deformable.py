@@ -13,8 +13,9 @@ from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection,
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
 from detrdistill.detectors.backbones import classic_backbone
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import draw_by_xavier, start_box_head, start_class_head
 from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import Prediction, Queries, Targets

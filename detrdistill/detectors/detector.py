@@ -10,7 +10,7 @@ across groups.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.batch_norms import statistics_kept
 from detrdistill.detectors.groups import attention_within_groups, unflatten
+from detrdistill.detectors.hooks import Decoding, Tap
 from detrdistill.detectors.replay import recorded, replayed
 from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
@@ -35,27 +36,6 @@ class Heads:
     hidden_LBQD: Tensor
     initial: Prediction | None = None
     bins: BoxBins | None = None
-
-
-@dataclass
-class Decoding:
-    """One decoder call: what went in, and what each layer and the whole gave."""
-
-    call: dict[str, Any] = field(default_factory=dict)
-    layers: list[Tensor] = field(default_factory=list)
-    """Hidden states `[B, Q, D]` after each decoder layer, before any last normalisation."""
-    output: Any = None
-
-
-@dataclass
-class _Tap:
-    """What the hooks saw during one forward pass."""
-
-    neck: tuple[Tensor, ...] = ()
-    own_call: dict[str, Any] = field(default_factory=dict)
-    """The decoder call as the model made it."""
-    decoding: Decoding = field(default_factory=Decoding)
-    """The decoder call as it was carried out."""
 
 
 class Detector(nn.Module, ABC):
@@ -158,7 +138,7 @@ class Detector(nn.Module, ABC):
         Returns:
             Predictions of every decoder layer, features and queries.
         """
-        tap = _Tap()
+        tap = Tap()
         beside = [self.completed(queries) for queries in beside]
         shared = beside if self.shares_pass else []
         with ExitStack() as stack:
@@ -313,7 +293,7 @@ class Detector(nn.Module, ABC):
         return found
 
     @contextmanager
-    def _tapped(self, tap: _Tap, beside: Sequence[Queries], instead: Queries | None) -> Iterator[None]:
+    def _tapped(self, tap: Tap, beside: Sequence[Queries], instead: Queries | None) -> Iterator[None]:
         with ExitStack() as stack:
 
             def before_decoder(

@@ -16,8 +16,9 @@ from transformers import (
 
 from detrdistill.catalog import Size
 from detrdistill.detectors.backbones import classic_backbone
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import draw_by_xavier
 from detrdistill.outputs import Targets
 

@@ -25,7 +25,8 @@ from transformers import (
 
 from detrdistill.catalog import Size, ViT
 from detrdistill.detectors.backbones import reset_vit
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.outputs import DetectorOutput, Prediction, Queries, Targets
 
 _PRIOR = 0.01

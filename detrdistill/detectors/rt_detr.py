@@ -17,7 +17,8 @@ from transformers import (
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import ResNet, Size
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.outputs import Prediction, Targets
 
 

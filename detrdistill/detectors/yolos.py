@@ -21,8 +21,9 @@ from transformers import PreTrainedModel, YolosConfig, YolosForObjectDetection
 
 from detrdistill.catalog import Patches, Size
 from detrdistill.detectors.backbones import reset_vit
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 
 

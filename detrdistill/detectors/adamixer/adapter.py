@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from detrdistill.catalog import Size
 from detrdistill.detectors.adamixer import AdaMixerConfig, AdaMixerForObjectDetection
 from detrdistill.detectors.backbones import classic_backbone
-from detrdistill.detectors.detector import Decoding, Detector, Heads
+from detrdistill.detectors.detector import Detector, Heads
+from detrdistill.detectors.hooks import Decoding
 from detrdistill.outputs import Queries, Targets
 
 
