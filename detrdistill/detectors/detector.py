@@ -1,6 +1,6 @@
-"""The one interface to every detector, and the machinery its families share.
+"""The one interface to every detector, and what its families share.
 
-A detector of `transformers` is left as it is. Hooks around one forward pass read what distillation needs: what
+A detector of `transformers` is left as it is: `hooks` read what distillation needs of one forward pass, namely what
 enters the encoder, the call of the decoder, and what its layers give. Calling the decoder again with other queries *is*
 the extra query group of the method; running several groups in one call needs self-attention within each group, which is
 done by calling each layer's self-attention once per group. No mask is involved, so nothing, not even a NaN, can leak
@@ -8,20 +8,19 @@ across groups.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.detectors.batch_norms import statistics_kept
-from detrdistill.detectors.groups import attention_within_groups, unflatten
-from detrdistill.detectors.hooks import Decoding, Tap
+from detrdistill.detectors.groups import consecutive, unflatten
+from detrdistill.detectors.hooks import Decoding, Tap, layers_tapped, tapped
 from detrdistill.detectors.replay import recorded, replayed
 from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import BoxBins, Denoising, DetectorOutput, Prediction, Queries, Targets, best_detections
@@ -138,48 +137,25 @@ class Detector(nn.Module, ABC):
         Returns:
             Predictions of every decoder layer, features and queries.
         """
-        tap = Tap()
         beside = [self.completed(queries) for queries in beside]
         shared = beside if self.shares_pass else []
-        with ExitStack() as stack:
-            stack.enter_context(self.scoring_every_layer())
-            stack.enter_context(self._tapped(tap, shared, None if instead is None else self.completed(instead)))
-            before_encoder = stack.enter_context(recorded(self._before_encoder())) if keep_maps else {}
+        with (
+            self.scoring_every_layer(),
+            self._tapped(shared, instead) as tap,
+            recorded(self._before_encoder() if keep_maps else ()) as before_encoder,
+        ):
             raw = self.run_model(pixels_BCHW, targets)
-        heads = self.heads(tap.decoding)
-        end = _count(tap.own_call[self.content_argument])
-        noised = self.denoising_count(raw)
         copies = self.copies if self.training and instead is None else 0
-        count = (end - noised) // (1 + copies)
-        own, *others = (slice(start, start + count) for start in range(noised, end, count))
-        groups: list[DetectorOutput] = []
-        for queries in shared:
-            start, end = end, end + _count(queries.content_BQD)
-            groups.append(replace(self._select(heads, slice(start, end)), queries=queries))
-        output = replace(
-            self._select(heads, own),
-            queries=self._queries(tap.own_call, own),
-            neck=tap.neck,
-            memory=self.memory_maps(tap.own_call, tap.neck),
-            proposals=self.proposals(raw),
-            denoising=self._denoising(heads, raw, noised),
-            copies=tuple(
-                replace(self._select(heads, which), proposals=self.proposals_of_copy(raw, copy))
-                for copy, which in enumerate(others)
-            ),
-            groups=tuple(groups),
-            decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
-            before_encoder=before_encoder,
-        )
-        if len(shared) < len(beside):
-            output = replace(output, groups=tuple(self.decode(output, queries) for queries in beside))
-        return output
+        output = replace(self._read(tap, raw, copies, shared), before_encoder=before_encoder)
+        if self.shares_pass:
+            return output
+        return replace(output, groups=tuple(self.decode(output, queries) for queries in beside))
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """Run the decoder once more, with other queries over the memory of an earlier forward pass."""
         queries = self.completed(queries)
         decoding = Decoding(dict(output.decoder_call) | self._arguments(queries))
-        with self.scoring_every_layer(), self._layers_tapped(decoding):
+        with self.scoring_every_layer(), layers_tapped(self.decoder, decoding):
             decoding.output = self.decoder(**decoding.call)
         heads = self.heads(decoding)
         return replace(self._select(heads, slice(None)), queries=queries, memory=output.memory)
@@ -292,52 +268,50 @@ class Detector(nn.Module, ABC):
             found += [(f"{name}.{index}", member) for index, member in members] or [(name, module)]
         return found
 
-    @contextmanager
-    def _tapped(self, tap: Tap, beside: Sequence[Queries], instead: Queries | None) -> Iterator[None]:
-        with ExitStack() as stack:
+    def _tapped(self, beside: Sequence[Queries], instead: Queries | None) -> AbstractContextManager[Tap]:
+        return tapped(
+            self.decoder,
+            self.watch_neck,
+            self.content_argument,
+            instead=None if instead is None else self._arguments(self.completed(instead)),
+            beside=[self._arguments(queries) for queries in beside],
+        )
 
-            def before_decoder(
-                _: nn.Module, arguments: tuple[Any, ...], call: dict[str, Any]
-            ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-                tap.own_call = dict(call)
-                if instead is not None:
-                    tap.own_call |= self._arguments(instead)
-                groups = [self._arguments(queries) for queries in beside]
-                together = {
-                    name: torch.cat([tap.own_call[name], *(group[name] for group in groups)], dim=1)
-                    for name in (groups[0] if groups else ())
-                }
-                tap.decoding.call = tap.own_call | together
-                if groups:
-                    content = [tap.own_call[self.content_argument], *(queries.content_BQD for queries in beside)]
-                    stack.enter_context(attention_within_groups(self.decoder, [_count(part) for part in content]))
-                return arguments, tap.decoding.call
+    def _read(self, tap: Tap, raw: Any, copies: int, beside: Sequence[Queries]) -> DetectorOutput:
+        """The output of one forward pass.
 
-            def after_decoder(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-                tap.decoding.output = output
+        The query axis of its decoder call has, one after the other: denoising queries, the detector's own, further
+        groups of its own, and groups of foreign queries.
 
-            def found(neck: tuple[Tensor, ...]) -> None:
-                tap.neck = neck
-
-            for handle in (
-                self.watch_neck(found),
-                self.decoder.register_forward_pre_hook(before_decoder, with_kwargs=True),
-                self.decoder.register_forward_hook(after_decoder),
-            ):
-                stack.callback(handle.remove)
-            stack.enter_context(self._layers_tapped(tap.decoding))
-            yield
-
-    @contextmanager
-    def _layers_tapped(self, decoding: Decoding) -> Iterator[None]:
-        def after_layer(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-            decoding.layers.append(output[0] if isinstance(output, tuple) else output)
-
-        layers: Any = self.decoder.layers
-        with ExitStack() as stack:
-            for layer in layers:
-                stack.callback(layer.register_forward_hook(after_layer).remove)
-            yield
+        Args:
+            tap: what the hooks saw.
+            raw: what the model gave.
+            copies: further groups of its own queries that it ran.
+            beside: foreign queries that shared the decoder call.
+        """
+        heads = self.heads(tap.decoding)
+        noised = self.denoising_count(raw)
+        count = (_count(tap.own_call[self.content_argument]) - noised) // (1 + copies)
+        foreign = [_count(queries.content_BQD) for queries in beside]
+        _, own, *further = consecutive([noised, *[count] * (1 + copies), *foreign])
+        groups = tuple(
+            replace(self._select(heads, which), queries=queries)
+            for which, queries in zip(further[copies:], beside, strict=True)
+        )
+        return replace(
+            self._select(heads, own),
+            queries=self._queries(tap.own_call, own),
+            neck=tap.neck,
+            memory=self.memory_maps(tap.own_call, tap.neck),
+            proposals=self.proposals(raw),
+            denoising=self._denoising(heads, raw, noised),
+            copies=tuple(
+                replace(self._select(heads, which), proposals=self.proposals_of_copy(raw, copy))
+                for copy, which in enumerate(further[:copies])
+            ),
+            groups=groups,
+            decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
+        )
 
     def _arguments(self, queries: Queries) -> dict[str, Tensor]:
         arguments = {self.content_argument: queries.content_BQD}

@@ -1,6 +1,6 @@
 """Several groups of queries in one decoder pass, and tokens as feature maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,16 @@ def attention_within_groups(decoder: nn.Module, sizes: Sequence[int]) -> Iterato
     finally:
         for attention in attentions:
             del attention.forward
+
+
+def consecutive(sizes: Iterable[int]) -> list[slice]:
+    """Slices of these sizes that follow each other from 0."""
+    slices: list[slice] = []
+    end = 0
+    for size in sizes:
+        slices.append(slice(end, end + size))
+        end += size
+    return slices
 
 
 def unflatten(tokens_BTD: Tensor, shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
