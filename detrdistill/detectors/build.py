@@ -1,14 +1,13 @@
 """From a catalog entry or a checkpoint folder to a `Detector`: selection by explicit match, no registry."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from detrdistill.catalog import CATALOG, family_of, size_of
+from detrdistill.catalog import CATALOG, FamilyName, Size, family_of
 from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
 from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
@@ -22,31 +21,25 @@ from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_de
 from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
 from detrdistill.detectors.yolos import Yolos, new_yolos
 from detrdistill.files.preprocessing import Preprocessing
-from detrdistill.schema.run import ArchitectureConfig
 
 
-def build_detector(architecture: ArchitectureConfig, classes: Sequence[str], image_size: int, seed: int) -> Detector:
+def build_detector(family: FamilyName, size: Size, classes: Sequence[str], image_size: int, seed: int) -> Detector:
     """A new detector with random weights that depend on the seed alone.
 
     Args:
-        architecture: catalog entry and overrides.
+        family: of the catalog.
+        size: dimensions that suit the family.
         classes: names by output index.
         image_size: side of the square input in pixels.
         seed: of the initial weights.
     """
-    size = size_of(architecture.family, architecture.size)
-    size = replace(
-        size,
-        queries=architecture.queries or size.queries,
-        decoder_layers=architecture.decoder_layers or size.decoder_layers,
-    )
     labels = {
         "id2label": dict(enumerate(classes)),
         "label2id": {name: index for index, name in enumerate(classes)},
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        match architecture.family:
+        match family:
             case "detr":
                 model = new_detr(size, labels)
             case "table-transformer":
@@ -74,10 +67,10 @@ def build_detector(architecture: ArchitectureConfig, classes: Sequence[str], ima
             case "yolos":
                 model = new_yolos(size, labels, image_size)
             case _:
-                assert_never(architecture.family)
+                assert_never(family)
         thaw_batch_norms(model)
         _start_as_published(model)
-        normalised = CATALOG[architecture.family].normalised
+        normalised = CATALOG[family].normalised
         detector = wrap(model, Preprocessing.square(image_size, normalised=normalised))
         detector.start_as_published()
     return detector

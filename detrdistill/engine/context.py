@@ -102,8 +102,8 @@ class RunContext:
         seed, classes = self.config.training.seed, self.train_set.classes
         size = self.config.data.image_size
         check_start(self.config)
-        if self.config.student is not None:
-            student = build_detector(self.config.student, classes, size or DEFAULT_IMAGE_SIZE, seed)
+        if (new := self.config.student) is not None:
+            student = build_detector(new.family, new.resolve(), classes, size or DEFAULT_IMAGE_SIZE, seed)
         elif self.paths.student is not None:
             student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
             check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer="/student")

@@ -4,11 +4,12 @@
 run file are this very object. Paths, ids and secrets are not part of it. The methods' part is `method_configs`.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_validator
 
-from detrdistill.catalog import ClassificationLoss, FamilyName, check_queries, check_side, size_of
+from detrdistill.catalog import ClassificationLoss, FamilyName, Size, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError, FieldError
 from detrdistill.files.limits import LONGEST_CLASS_NAME, MOST_CLASSES
 from detrdistill.schema.methods import (
@@ -47,10 +48,23 @@ class ArchitectureConfig(BaseModel):
     @model_validator(mode="after")
     def _known(self) -> "ArchitectureConfig":
         try:
-            size_of(self.family, self.size)
+            self.resolve()
         except ConfigError as error:
             raise FieldError.of(error, "/size") from error
         return self
+
+    def resolve(self) -> Size:
+        """The catalog's size with `queries` and `decoder_layers` of this architecture where they are given.
+
+        Raises:
+            ConfigError: the family has no such size.
+        """
+        size = size_of(self.family, self.size)
+        return replace(
+            size,
+            queries=self.queries or size.queries,
+            decoder_layers=self.decoder_layers or size.decoder_layers,
+        )
 
 
 class DataConfig(BaseModel):
@@ -185,11 +199,10 @@ def _check_once(methods: tuple[MethodConfig, ...]) -> None:
 def _check_fit(student: ArchitectureConfig | None, data: DataConfig) -> None:
     if student is None:
         return
-    size, image_size = size_of(student.family, student.size), data.image_size or DEFAULT_IMAGE_SIZE
+    size, image_size = student.resolve(), data.image_size or DEFAULT_IMAGE_SIZE
     try:
         check_side(image_size, size.side_multiple)
-        queries = student.queries or size.queries
-        check_queries(student.family, queries, image_size, levels=size.levels, two_stage=size.two_stage)
+        check_queries(student.family, size.queries, image_size, levels=size.levels, two_stage=size.two_stage)
     except ConfigError as error:
         raise FieldError.of(error) from error
 

@@ -2,14 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
-from detrdistill.schema.run import ArchitectureConfig
 from tests.support.problems import assert_problem
 from tests.support.uploads import zip_of, zip_with
 
@@ -113,8 +114,8 @@ def test_a_checkpoint_comes_as_a_zip_or_file_by_file(client: TestClient, teacher
 
 def test_a_start_with_more_queries_than_proposals_is_refused(client: TestClient, dataset_id: str, tmp_path: Path):
     """300 queries are picked among the proposals at 192 px, but there are only 85 of these at 64 px."""
-    architecture = ArchitectureConfig(family="deformable-detr", size="nano-two-stage", queries=300)
-    export_folder(build_detector(architecture, ("red", "green"), 192, seed=0), tmp_path, (1, 2))
+    size = replace(size_of("deformable-detr", "nano-two-stage"), queries=300)
+    export_folder(build_detector("deformable-detr", size, ("red", "green"), 192, seed=0), tmp_path, (1, 2))
     start = client.post("/checkpoints", data={"name": "start"}, files={"files": ("s.zip", zip_of(tmp_path))}).json()
     assert (start["two_stage"], start["queries"]) == (True, 300)
     job = {"name": "start", "dataset_id": dataset_id, "student_id": start["id"]}

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
-from detrdistill.schema.run import ArchitectureConfig
 from tests.api.test_library import members_of
 from tests.support.checkpoints import in_shards, renamed, upload, variant, weights_of, without
 from tests.support.problems import assert_problem
@@ -340,9 +341,9 @@ def test_a_small_file_stays_small(client: TestClient, teacher_folder: Path):
 
 
 def test_a_list_names_the_first_hundred_classes(client: TestClient, tmp_path: Path):
-    architecture = ArchitectureConfig(family="rt-detr-v2", size="pico", queries=10)
+    size = replace(size_of("rt-detr-v2", "pico"), queries=10)
     classes = tuple(f"class {index}" for index in range(1203))
-    export_folder(build_detector(architecture, classes, 96, 0), tmp_path, tuple(range(1203)))
+    export_folder(build_detector("rt-detr-v2", size, classes, 96, 0), tmp_path, tuple(range(1203)))
     found = added(client, tmp_path)
     assert (found["class_count"], found["classes"]) == (1203, list(classes))
     [listed] = [row for row in client.get("/checkpoints").json()["data"] if row["id"] == found["id"]]

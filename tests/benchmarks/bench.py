@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import torch
 
+from detrdistill.catalog import size_of
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
@@ -30,7 +31,7 @@ from detrdistill.engine.step import LossStep
 from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
-from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from examples.digits.make_dataset import make_dataset
 from tests.benchmarks.registration import decoding_rate
 from tests.benchmarks.training import DIGITS, EPOCHS
@@ -195,8 +196,8 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def _build(size: str, side: int, seed: int, device: torch.device) -> Any:
-    architecture = ArchitectureConfig(family="rt-detr-v2", size=size)
-    return build_detector(architecture, [str(digit) for digit in range(10)], side, seed).to(device)
+    classes = [str(digit) for digit in range(10)]
+    return build_detector("rt-detr-v2", size_of("rt-detr-v2", size), classes, side, seed).to(device)
 
 
 def _batch(side: int, count: int) -> Batch:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from detrdistill.catalog import FamilyName
+from detrdistill.catalog import FamilyName, size_of
 from detrdistill.data.dataset import Batch
 from detrdistill.data.transforms import DetectorInput
 from detrdistill.detectors.build import build_detector, make_trainable
@@ -19,7 +19,7 @@ from detrdistill.engine.step import LossStep
 from detrdistill.engine.supervision import ScheduledMethod, StepPosition, TeacherSupervision
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
-from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 
 CLASSES = 80
 
@@ -58,9 +58,7 @@ def main() -> None:
 
 
 def _build(family: FamilyName, size: str, side: int) -> Any:
-    return build_detector(
-        ArchitectureConfig(family=family, size=size), [str(label) for label in range(CLASSES)], side, 0
-    )
+    return build_detector(family, size_of(family, size), [str(label) for label in range(CLASSES)], side, 0)
 
 
 def _config() -> DistillConfig:

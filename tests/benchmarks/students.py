@@ -43,7 +43,7 @@ def build_student(name: str, checkpoint: Path, side: int) -> Detector:
     """
     architecture, stages = STUDENTS[name]
     trained, _ = load_detector(checkpoint, side)
-    student = build_detector(architecture, CLASSES, side, seed=0)
+    student = build_detector(architecture.family, architecture.resolve(), CLASSES, side, seed=0)
     if architecture.family != trained.family:
         student = _on_trunk_of(trained, student, stages)
     own, weights = trunk(student).state_dict(), trunk(trained).state_dict()

@@ -154,7 +154,9 @@ def test_the_control_arm_is_the_control_of_a_distillation_to_the_bit(rectangles:
     """A train run may stand for the control role, which saves a training for every further arm."""
     study = Study.model_validate(study_of())
     teacher = tmp_path / "teacher"
-    export_folder(build_detector(ArchitectureConfig(**STUDENT), ["red", "green"], 96, seed=7), teacher, (3, 8))
+    architecture = ArchitectureConfig(**STUDENT)
+    detector = build_detector(architecture.family, architecture.resolve(), ["red", "green"], 96, seed=7)
+    export_folder(detector, teacher, (3, 8))
     both = study.run_of("pico", "logits", 3).config.model_dump() | {"control": True}
     distilled = run(
         RUN_CONFIG.validate_python(both), Paths(rectangles, tmp_path / "both", teacher=teacher), lambda _: None

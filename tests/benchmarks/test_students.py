@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.weights import load_detector
 from detrdistill.export import export_folder
-from detrdistill.schema.run import ArchitectureConfig
 from tests.benchmarks.students import STUDENTS, build_student, trunk
 
 SIDE = 192
@@ -15,7 +15,7 @@ SIDE = 192
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    export_folder(build_detector(ArchitectureConfig(family="deimv2", size="atto"), ["a"], SIDE, seed=3), folder, (1,))
+    export_folder(build_detector("deimv2", size_of("deimv2", "atto"), ["a"], SIDE, seed=3), folder, (1,))
     return folder
 
 

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
 from detrdistill.catalog import check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
-from detrdistill.schema.run import RUN_CONFIG
+from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
 
 
 def test_more_queries_than_cells_are_refused():
@@ -24,3 +26,12 @@ def test_an_input_that_windows_do_not_divide_is_refused():
     student = {"family": "lw-detr", "size": "tiny"}
     with pytest.raises(ValidationError, match="windows of 64 px, and 608"):
         RUN_CONFIG.validate_python({"kind": "train", "student": student, "data": {"image_size": 608}})
+
+
+def test_an_architecture_is_a_size_with_overrides():
+    size = size_of("detr", "nano")
+    assert ArchitectureConfig(family="detr", size="nano").resolve() == size
+    architecture = ArchitectureConfig(family="detr", size="nano", queries=7, decoder_layers=2)
+    assert architecture.resolve() == replace(size, queries=7, decoder_layers=2)
+    with pytest.raises(ValidationError, match="detr has no size 'huge'"):
+        ArchitectureConfig(family="detr", size="huge")

@@ -4,19 +4,20 @@
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForObjectDetection
 
-from detrdistill.catalog import CATALOG, Family, FamilyName
+from detrdistill.catalog import CATALOG, Family, FamilyName, size_of
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from tests.support.factories import SIDE, TINY
 from tests.support.rectangles import CLASSES, write_rectangles
 
@@ -63,9 +64,9 @@ def ten_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.export
 @pytest.mark.parametrize("name", list(CATALOG))
 def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path: Path):
-    architecture = ArchitectureConfig(family=name, size=TINY[name], queries=12)
+    size = replace(size_of(name, TINY[name]), queries=12)
     (tmp_path / "teacher").mkdir()
-    export_folder(build_detector(architecture, CLASSES, SIDE, seed=7), tmp_path / "teacher", (3, 8))
+    export_folder(build_detector(name, size, CLASSES, SIDE, seed=7), tmp_path / "teacher", (3, 8))
     events: list[Event] = []
     config = five_steps(name)
     run(config, Paths(ten_pictures, tmp_path / "work", teacher=tmp_path / "teacher"), events.append)
@@ -80,7 +81,7 @@ def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path:
     loaded, report = AutoModelForObjectDetection.from_pretrained(folder, output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
     assert config.student is not None
-    student = build_detector(config.student, CLASSES, SIDE, config.training.seed)
+    student = build_detector(name, config.student.resolve(), CLASSES, SIDE, config.training.seed)
     make_trainable(student)
     card = (folder / "README.md").read_text()
     assert ("import detrdistill.detectors" in card) == (not CATALOG[name].in_library)

@@ -87,7 +87,7 @@ def curve(method: Mapping[str, object]) -> list[float]:
 
 def _detector(size: str, *, queries: int, layers: int, fresh: bool = True) -> Detector:
     architecture = ArchitectureConfig(family="rt-detr-v2", size=size, queries=queries, decoder_layers=layers)
-    detector = build_detector(architecture, ["a", "b", "c"], SIDE, seed=0)
+    detector = build_detector(architecture.family, architecture.resolve(), ["a", "b", "c"], SIDE, seed=0)
     detector.model.config.num_denoising = 0
     _fix_weights(detector, size, fresh=fresh)
     return detector

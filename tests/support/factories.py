@@ -38,7 +38,8 @@ def tiny_detector(
     family: str, size: str | None = None, *, classes: int = 3, queries: int = 10, layers: int = 2, seed: int = 0
 ) -> Detector:
     architecture = ArchitectureConfig(family=family, size=size or TINY[family], queries=queries, decoder_layers=layers)
-    return build_detector(architecture, [f"class {index}" for index in range(classes)], SIDE, seed)
+    names = [f"class {index}" for index in range(classes)]
+    return build_detector(architecture.family, architecture.resolve(), names, SIDE, seed)
 
 
 def output_of(

@@ -3,11 +3,12 @@
 import io
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.export import export_folder
-from detrdistill.schema.run import ArchitectureConfig
 
 
 def zip_of(folder: Path) -> bytes:
@@ -25,6 +26,6 @@ def zip_with(members: Mapping[str, bytes]) -> bytes:
 def write_teacher(folder: Path, *, classes: tuple[str, ...] = ("red", "green"), seed: int = 7) -> Path:
     """An untrained detector, wider and deeper than the students of the tests."""
     folder.mkdir(parents=True, exist_ok=True)
-    architecture = ArchitectureConfig(family="rt-detr-v2", size="nano", queries=12)
-    export_folder(build_detector(architecture, classes, 96, seed), folder, tuple(range(1, len(classes) + 1)))
+    size = replace(size_of("rt-detr-v2", "nano"), queries=12)
+    export_folder(build_detector("rt-detr-v2", size, classes, 96, seed), folder, tuple(range(1, len(classes) + 1)))
     return folder

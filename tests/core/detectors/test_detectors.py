@@ -5,14 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrdistill.catalog import CATALOG
+from detrdistill.catalog import CATALOG, size_of
 from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
-from detrdistill.schema.run import ArchitectureConfig
 from tests.support.factories import DETECTORS, SIDE, TINY, targets_of, tiny_detector
 
 TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])]
@@ -169,7 +168,7 @@ def test_the_catalog_tells_the_truth(detector: Detector):
 
 def test_d_fine_of_two_levels_has_the_coarser_ones():
     """D-FINE-N leaves out the finest level of its family."""
-    detector = build_detector(ArchitectureConfig(family="d-fine", size="n", queries=100), ["one"], SIDE, seed=0)
+    detector = build_detector("d-fine", replace(size_of("d-fine", "n"), queries=100), ["one"], SIDE, seed=0)
     shape = shape_of(detector)
     assert shape.memory_strides == shape.neck_strides == (16, 32)
 

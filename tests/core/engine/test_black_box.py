@@ -1,12 +1,14 @@
 """Teachers of which only boxes and scores are known: their numbers, and whole runs with them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from onnx import TensorProto, helper
 
+from detrdistill.catalog import size_of
 from detrdistill.data.detections import RecordedDetections
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
@@ -18,7 +20,7 @@ from detrdistill.events import Event, RunResult, StepLogged
 from detrdistill.files.black_boxes import BlackBox, inspect_black_box
 from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
+from detrdistill.schema.run import RUN_CONFIG
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
 from tests.support.factories import inputs_of, output_of, shape_like, targets_of
 
@@ -73,9 +75,8 @@ def test_recorded_detections_are_detected_as_they_were():
 @pytest.fixture(scope="module")
 def detector() -> Detector:
     """Never trained, its classes in another order than those of the data set."""
-    return build_detector(
-        ArchitectureConfig(family="yolos", size="pico", queries=12), ["green", "red"], SIDE, seed=7
-    ).eval()
+    size = replace(size_of("yolos", "pico"), queries=12)
+    return build_detector("yolos", size, ["green", "red"], SIDE, seed=7).eval()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """NaN and infinity are no detections, wherever they come from, and the run says whose they are."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine import context
@@ -28,7 +30,6 @@ from detrdistill.export import export_folder
 from detrdistill.files.coco import CocoSet, read_split
 from detrdistill.outputs import best_detections
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import ArchitectureConfig
 from tests.core.engine.test_evaluate import truth_of
 from tests.core.engine.test_run import METHODS, STUDENT, TRAINING, Recorder, config_of, train_config
 from tests.core.engine.test_step import BATCH, HALFWAY, methods_config, step_of
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_finite_names_the_student(rectangles: Path, tmp_path:
 
 def write_checkpoint(folder: Path, part: str | None = None, value: float = NAN) -> Path:
     """A YOLOS of 12 queries; the last bias of its `boxes` or of its `logits` is no number."""
-    detector = build_detector(ArchitectureConfig(family="yolos", size="pico", queries=12), ["red", "green"], 64, seed=7)
+    detector = build_detector("yolos", replace(size_of("yolos", "pico"), queries=12), ["red", "green"], 64, seed=7)
     folder.mkdir(exist_ok=True)
     export_folder(detector, folder, (3, 8))
     if part is not None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForObjectDetection
 
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.engine.run import run
 from detrdistill.errors import ConfigError, Diverged, Stopped, TeacherRejected
@@ -46,8 +48,8 @@ def train_config(**changes) -> TrainConfig | DistillConfig:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A teacher that was never trained: wider and deeper than the student."""
     folder = tmp_path_factory.mktemp("teacher")
-    architecture = ArchitectureConfig(family="rt-detr-v2", size="nano", queries=12)
-    export_folder(build_detector(architecture, ["red", "green"], 96, seed=7), folder, (3, 8))
+    size = replace(size_of("rt-detr-v2", "nano"), queries=12)
+    export_folder(build_detector("rt-detr-v2", size, ["red", "green"], 96, seed=7), folder, (3, 8))
     return folder
 
 
@@ -130,7 +132,8 @@ def test_a_weight_follows_its_share_of_the_gradient_and_events_tell_it(finished:
 def test_the_exported_student_is_an_undistilled_model_in_name_and_shape(finished: tuple[Path, Recorder]):
     """T20."""
     work, _ = finished
-    plain = build_detector(ArchitectureConfig(**STUDENT), ["red", "green"], 64, seed=0)
+    architecture = ArchitectureConfig(**STUDENT)
+    plain = build_detector(architecture.family, architecture.resolve(), ["red", "green"], 64, seed=0)
     exported = AutoModelForObjectDetection.from_pretrained(work / "student")
     names = {name: tuple(tensor.shape) for name, tensor in exported.state_dict().items()}
     assert names == {name: tuple(tensor.shape) for name, tensor in plain.model.state_dict().items()}
@@ -293,7 +296,7 @@ def test_a_checkpoint_with_more_queries_than_cells_is_refused(
 ):
     """The cells of strides 8, 16, 32 and 64 at 32 px."""
     (tmp_path / "start").mkdir()
-    thirty = build_detector(ArchitectureConfig(family=family, size=size, queries=30), ["a"], 64, seed=0)
+    thirty = build_detector(family, replace(size_of(family, size), queries=30), ["a"], 64, seed=0)
     export_folder(thirty, tmp_path / "start", (1,))
     config = train_config(student=None, data=DATA | {"image_size": 32})
     with pytest.raises(ConfigError, match=f"among the {cells} cells"):

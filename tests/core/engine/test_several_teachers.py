@@ -1,6 +1,7 @@
 """Two teachers of one student: their losses add up, each passes its own gate, schedules hand over."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from detrdistill.__main__ import main
+from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.engine.run import run
 from detrdistill.engine.step import LossStep
@@ -16,7 +18,7 @@ from detrdistill.errors import ConfigError, TeacherRejected
 from detrdistill.events import Evaluated
 from detrdistill.export import export_folder
 from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from tests.core.engine.test_run import (
     DATA,
     STUDENT,
@@ -46,8 +48,8 @@ def config_of(further: dict, **changes: object) -> DistillConfig:
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Never trained."""
     folder = tmp_path_factory.mktemp("detector")
-    architecture = ArchitectureConfig(family="rt-detr-v2", size="pico", queries=12)
-    export_folder(build_detector(architecture, ["red", "green"], 64, seed=7), folder, (3, 8))
+    size = replace(size_of("rt-detr-v2", "pico"), queries=12)
+    export_folder(build_detector("rt-detr-v2", size, ["red", "green"], 64, seed=7), folder, (3, 8))
     return folder
 
 

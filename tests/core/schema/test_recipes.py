@@ -173,9 +173,10 @@ def test_two_steps_of_a_recipe(name: RecipeName, start: str, rectangles: Path, t
     """Both remedies, with the smallest size of its family in place of its own."""
     family = RECIPES[name].config["student"]["family"]
     small = {"family": family, "size": TINY[family], "queries": 8}
+    size = ArchitectureConfig(**small).resolve()
     for role, seed in (("teacher", 1), ("student", 0)):
         (tmp_path / role).mkdir()
-        export_folder(build_detector(ArchitectureConfig(**small), ["red", "green"], 64, seed), tmp_path / role, (3, 8))
+        export_folder(build_detector(family, size, ["red", "green"], 64, seed), tmp_path / role, (3, 8))
     from_checkpoint = start == "from a checkpoint"
     training = {"epochs": 1, "batch_size": 6} | ({} if from_checkpoint else FROM_NOTHING)
     config = distill(
