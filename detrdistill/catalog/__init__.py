@@ -1,6 +1,6 @@
 """What can be trained: detector families, their sizes, and what each needs. Data only, no torch.
 
-Adding a size is one entry; adding a family is one entry and one file in `detectors/`.
+Adding a size is one entry; adding a family is one entry, one file in `detectors/` and one arm of `adapter_of` there.
 """
 
 from detrdistill.catalog.entries import (

@@ -8,18 +8,18 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from detrdistill.catalog import CATALOG, FamilyName, Size, family_of
-from detrdistill.detectors.adamixer.adapter import AdaMixer, new_adamixer
+from detrdistill.detectors.adamixer.adapter import AdaMixer
 from detrdistill.detectors.batch_norms import thaw_batch_norms
-from detrdistill.detectors.conditional import ConditionalDetr, new_conditional
-from detrdistill.detectors.d_fine import DFine, new_d_fine
-from detrdistill.detectors.dab import DabDetr, new_dab
-from detrdistill.detectors.deformable import DeformableDetr, new_deformable
-from detrdistill.detectors.deimv2 import DeimV2, new_deimv2
+from detrdistill.detectors.conditional import ConditionalDetr
+from detrdistill.detectors.d_fine import DFine
+from detrdistill.detectors.dab import DabDetr
+from detrdistill.detectors.deformable import DeformableDetr
+from detrdistill.detectors.deimv2 import DeimV2
 from detrdistill.detectors.detector import Detector
-from detrdistill.detectors.detr import Detr, TableTransformer, new_detr, new_table_transformer
-from detrdistill.detectors.lw_detr import LwDetr, RfDetr, new_lw_detr, new_rf_detr
-from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2, new_rt_detr, new_rt_detr_v2
-from detrdistill.detectors.yolos import Yolos, new_yolos
+from detrdistill.detectors.detr import Detr, TableTransformer
+from detrdistill.detectors.lw_detr import LwDetr, RfDetr
+from detrdistill.detectors.rt_detr import RTDetr, RTDetrV2
+from detrdistill.detectors.yolos import Yolos
 from detrdistill.files.preprocessing import Preprocessing
 
 
@@ -28,7 +28,7 @@ def build_detector(family: FamilyName, size: Size, classes: Sequence[str], image
 
     Args:
         family: of the catalog.
-        size: dimensions that suit the family.
+        size: dimensions, from the family's sizes or a variation of them.
         classes: names by output index.
         image_size: side of the square input in pixels.
         seed: of the initial weights.
@@ -37,41 +37,13 @@ def build_detector(family: FamilyName, size: Size, classes: Sequence[str], image
         "id2label": dict(enumerate(classes)),
         "label2id": {name: index for index, name in enumerate(classes)},
     }
+    adapter = adapter_of(family)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        match family:
-            case "detr":
-                model = new_detr(size, labels)
-            case "table-transformer":
-                model = new_table_transformer(size, labels)
-            case "conditional-detr":
-                model = new_conditional(size, labels)
-            case "dab-detr":
-                model = new_dab(size, labels)
-            case "deformable-detr":
-                model = new_deformable(size, labels)
-            case "adamixer":
-                model = new_adamixer(size, labels)
-            case "rt-detr":
-                model = new_rt_detr(size, labels)
-            case "rt-detr-v2":
-                model = new_rt_detr_v2(size, labels)
-            case "deimv2":
-                model = new_deimv2(size, labels)
-            case "d-fine":
-                model = new_d_fine(size, labels)
-            case "lw-detr":
-                model = new_lw_detr(size, labels, image_size)
-            case "rf-detr":
-                model = new_rf_detr(size, labels, image_size)
-            case "yolos":
-                model = new_yolos(size, labels, image_size)
-            case _:
-                assert_never(family)
+        model = adapter.new_model(size, labels, image_size)
         thaw_batch_norms(model)
         _start_as_published(model)
-        normalised = CATALOG[family].normalised
-        detector = wrap(model, Preprocessing.square(image_size, normalised=normalised))
+        detector = adapter(model, Preprocessing.square(image_size, normalised=CATALOG[family].normalised))
         detector.start_as_published()
     return detector
 
@@ -82,7 +54,11 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
     Raises:
         CheckpointError: its family is not supported.
     """
-    family = family_of(model.config.model_type)
+    return adapter_of(family_of(model.config.model_type))(model, preprocessing)
+
+
+def adapter_of(family: FamilyName) -> type[Detector]:
+    """The class behind which models of a family are put; a new family is one arm here, and one import."""
     match family:
         case "detr":
             adapter = Detr
@@ -112,7 +88,7 @@ def wrap(model: PreTrainedModel, preprocessing: Preprocessing) -> Detector:
             adapter = Yolos
         case _:
             assert_never(family)
-    return adapter(model, preprocessing)
+    return adapter
 
 
 def make_trainable(detector: Detector, *, backbone: bool = True) -> None:

@@ -1,15 +1,11 @@
 """Conditional DETR (arXiv 2108.06152): queries attend around a point that their positional part gives."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import ConditionalDetrConfig, ConditionalDetrForObjectDetection, PreTrainedModel
+from transformers import ConditionalDetrForObjectDetection
 
 from detrdistill.boxes import inverse_sigmoid
-from detrdistill.catalog import Size
-from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.detr import Detr
 from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import start_box_head, start_class_head
 
@@ -18,6 +14,7 @@ class ConditionalDetr(Detr):
     """Conditional DETR: DETR with sigmoid scores and box centres relative to a point that the decoder derives."""
 
     family = "conditional-detr"
+    model_class = ConditionalDetrForObjectDetection
     processor_class = "ConditionalDetrImageProcessor"
 
     @property
@@ -35,8 +32,3 @@ class ConditionalDetr(Detr):
         super().start_as_published()
         start_class_head(self.model.class_labels_classifier)
         start_box_head(self.model.bbox_predictor)
-
-
-def new_conditional(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new Conditional DETR."""
-    return ConditionalDetrForObjectDetection(ConditionalDetrConfig(**classic_settings(size), **labels))

@@ -1,11 +1,11 @@
 """D-FINE (arXiv 2410.13842): boxes as distributions over bins that each decoder layer refines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from transformers import DFineConfig, DFineForObjectDetection, PreTrainedModel
+from transformers import DFineForObjectDetection
 from transformers.models.d_fine.modeling_d_fine import weighting_function
 
 from detrdistill.catalog import HGNetV2, Size
@@ -23,6 +23,36 @@ class DFine(RTDetr):
     """D-FINE. The library scores one more entry than there are layers: the first is `initial`."""
 
     family = "d-fine"
+    model_class = DFineForObjectDetection
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """HGNetV2 and hybrid encoder."""
+        del image_size
+        assert isinstance(size.backbone, HGNetV2)
+        return {
+            "backbone_config": hgnet_backbone(size.backbone, size.levels),
+            "freeze_backbone_batch_norms": False,
+            "encoder_in_channels": list(size.backbone.stages[-size.levels :]),
+            "encoder_hidden_dim": size.width,
+            "encoder_layers": size.encoder_layers,
+            "encoder_ffn_dim": size.ffn,
+            "encoder_attention_heads": size.heads,
+            "encode_proj_layers": [size.levels - 1],
+            "hidden_expansion": size.expansion,
+            "depth_mult": size.encoder_blocks / 3,
+            "feat_strides": [8, 16, 32][-size.levels :],
+            "num_feature_levels": size.levels,
+            "decoder_in_channels": [size.width] * size.levels,
+            "decoder_n_points": _POINTS[size.levels],
+            "d_model": size.width,
+            "decoder_layers": size.decoder_layers,
+            "decoder_ffn_dim": size.ffn,
+            "decoder_attention_heads": size.heads,
+            "num_queries": size.queries,
+            "num_denoising": size.denoising,
+            "initializer_bias_prior_prob": 0.01,
+        }
 
     def heads(self, decoding: Decoding) -> Heads:
         """Split the initial prediction from those of the layers."""
@@ -53,35 +83,3 @@ class DFine(RTDetr):
             yield
         finally:
             decoder.training = was_training
-
-
-def new_d_fine(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new D-FINE: HGNetV2 trunk, hybrid encoder."""
-    return DFineForObjectDetection(DFineConfig(**_settings(size), **labels))
-
-
-def _settings(size: Size) -> dict[str, Any]:
-    assert isinstance(size.backbone, HGNetV2)
-    return {
-        "backbone_config": hgnet_backbone(size.backbone, size.levels),
-        "freeze_backbone_batch_norms": False,
-        "encoder_in_channels": list(size.backbone.stages[-size.levels :]),
-        "encoder_hidden_dim": size.width,
-        "encoder_layers": size.encoder_layers,
-        "encoder_ffn_dim": size.ffn,
-        "encoder_attention_heads": size.heads,
-        "encode_proj_layers": [size.levels - 1],
-        "hidden_expansion": size.expansion,
-        "depth_mult": size.encoder_blocks / 3,
-        "feat_strides": [8, 16, 32][-size.levels :],
-        "num_feature_levels": size.levels,
-        "decoder_in_channels": [size.width] * size.levels,
-        "decoder_n_points": _POINTS[size.levels],
-        "d_model": size.width,
-        "decoder_layers": size.decoder_layers,
-        "decoder_ffn_dim": size.ffn,
-        "decoder_attention_heads": size.heads,
-        "num_queries": size.queries,
-        "num_denoising": size.denoising,
-        "initializer_bias_prior_prob": 0.01,
-    }

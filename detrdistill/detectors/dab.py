@@ -1,16 +1,15 @@
 """DAB-DETR (arXiv 2201.12329): queries are boxes, which every layer refines."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DabDetrConfig, DabDetrForObjectDetection, PreTrainedModel
+from transformers import DabDetrForObjectDetection
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
 from detrdistill.detectors.detector import Heads
-from detrdistill.detectors.detr import Detr, classic_settings
+from detrdistill.detectors.detr import Detr
 from detrdistill.detectors.hooks import Decoding
 from detrdistill.detectors.initial import start_box_head, start_class_head
 
@@ -19,9 +18,17 @@ class DabDetr(Detr):
     """DAB-DETR: learned boxes as queries, their content zero; positions are computed from the boxes."""
 
     family = "dab-detr"
+    model_class = DabDetrForObjectDetection
     processor_class = "ConditionalDetrImageProcessor"
     position_argument = None
     reference_argument = "query_position_embeddings"  # the library's name for the logits of the boxes
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """As DETR, without dropout as published."""
+        settings = super().settings(size, image_size)
+        settings["hidden_size"] = settings.pop("d_model")
+        return settings | {"dropout": 0.0}
 
     @property
     def width(self) -> int:
@@ -56,10 +63,3 @@ class DabDetr(Detr):
         super().start_as_published()
         start_class_head(self.model.class_embed)
         start_box_head(self.model.bbox_predictor)
-
-
-def new_dab(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new DAB-DETR, without dropout as published."""
-    settings = classic_settings(size)
-    settings["hidden_size"] = settings.pop("d_model")
-    return DabDetrForObjectDetection(DabDetrConfig(**settings, dropout=0.0, **labels))

@@ -1,6 +1,6 @@
 """Deformable DETR (arXiv 2010.04159), the family of the method's published code."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, PreTrainedModel
+from transformers import DeformableDetrForObjectDetection, PreTrainedModel
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import Size
@@ -25,6 +25,7 @@ class DeformableDetr(Detector):
     """Deformable DETR: one-stage with learned queries, box refinement, or two-stage."""
 
     family = "deformable-detr"
+    model_class = DeformableDetrForObjectDetection
     processor_class = "DeformableDetrImageProcessor"
     position_argument = "object_queries_position_embeddings"
     modules_before_encoder = ("backbone", "input_proj")
@@ -32,6 +33,26 @@ class DeformableDetr(Detector):
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing):
         super().__init__(model, preprocessing)
         self.slow_layers = ("sampling_offsets",) if self._two_stage else ("sampling_offsets", "model.reference_points")
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """Four feature levels."""
+        del image_size
+        return {
+            "backbone_config": classic_backbone(size.backbone, ("stage2", "stage3", "stage4")),
+            "d_model": size.width,
+            "encoder_layers": size.encoder_layers,
+            "encoder_ffn_dim": size.ffn,
+            "encoder_attention_heads": size.heads,
+            "decoder_layers": size.decoder_layers,
+            "decoder_ffn_dim": size.ffn,
+            "decoder_attention_heads": size.heads,
+            "num_queries": size.queries,
+            "with_box_refine": size.box_refinement,
+            "two_stage": size.two_stage,
+            "two_stage_num_proposals": size.queries,
+            "num_feature_levels": 4,
+        }
 
     @property
     def _two_stage(self) -> bool:
@@ -122,24 +143,3 @@ class DeformableDetr(Detector):
             start_class_head(class_head)
             from_point = not self._two_stage and (layer == 0 or not refines)
             start_box_head(box_head, size_logit=-2.0 if from_point else 0.0)
-
-
-def new_deformable(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new Deformable DETR of four levels."""
-    config = DeformableDetrConfig(
-        backbone_config=classic_backbone(size.backbone, ("stage2", "stage3", "stage4")),
-        d_model=size.width,
-        encoder_layers=size.encoder_layers,
-        encoder_ffn_dim=size.ffn,
-        encoder_attention_heads=size.heads,
-        decoder_layers=size.decoder_layers,
-        decoder_ffn_dim=size.ffn,
-        decoder_attention_heads=size.heads,
-        num_queries=size.queries,
-        with_box_refine=size.box_refinement,
-        two_stage=size.two_stage,
-        two_stage_num_proposals=size.queries,
-        num_feature_levels=4,
-        **labels,
-    )
-    return DeformableDetrForObjectDetection(config)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from detrdistill.catalog import CATALOG, Family, FamilyName
+from detrdistill.catalog import CATALOG, Family, FamilyName, Size
 from detrdistill.detectors.batch_norms import statistics_kept
 from detrdistill.detectors.groups import consecutive, unflatten
 from detrdistill.detectors.hooks import Decoding, Tap, layers_tapped, tapped
@@ -47,6 +47,8 @@ class Detector(nn.Module, ABC):
     """
 
     family: ClassVar[FamilyName]
+    model_class: ClassVar[type[PreTrainedModel]]
+    """Class of the wrapped model."""
     processor_class: ClassVar[str]
     """Image processor of `transformers` that prepares the exported model's input."""
     position_argument: ClassVar[str | None] = None
@@ -67,6 +69,30 @@ class Detector(nn.Module, ABC):
         super().__init__()
         self.model: Any = model
         self.preprocessing = preprocessing
+
+    # ---- a new model
+
+    @classmethod
+    def new_model(cls, size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrainedModel:
+        """A new model of this family, with random weights as its class draws them.
+
+        Args:
+            size: dimensions from the catalog.
+            labels: `id2label` and `label2id` of its configuration.
+            image_size: side of the square input in pixels.
+        """
+        config_class: Any = cls.model_class.config_class
+        return cls.model_class(config_class(**cls.settings(size, image_size), **labels))
+
+    @classmethod
+    @abstractmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """Fields of a new model's configuration, without its labels.
+
+        Args:
+            size: dimensions from the catalog.
+            image_size: side of the square input in pixels.
+        """
 
     # ---- what callers use
 

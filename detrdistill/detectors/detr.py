@@ -6,13 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import (
-    DetrConfig,
-    DetrForObjectDetection,
-    PreTrainedModel,
-    TableTransformerConfig,
-    TableTransformerForObjectDetection,
-)
+from transformers import DetrForObjectDetection, TableTransformerForObjectDetection
 
 from detrdistill.catalog import Size
 from detrdistill.detectors.backbones import classic_backbone
@@ -31,10 +25,27 @@ class Detr(Detector):
     """
 
     family = "detr"
+    model_class = DetrForObjectDetection
     processor_class = "DetrImageProcessor"
     position_argument = "object_queries_position_embeddings"
     reference_argument = None
     modules_before_encoder = ("backbone", "input_projection")
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """What the detectors of one feature level have in common."""
+        del image_size
+        return {
+            "backbone_config": classic_backbone(size.backbone, ("stage4",)),
+            "d_model": size.width,
+            "encoder_layers": size.encoder_layers,
+            "encoder_ffn_dim": size.ffn,
+            "encoder_attention_heads": size.heads,
+            "decoder_layers": size.decoder_layers,
+            "decoder_ffn_dim": size.ffn,
+            "decoder_attention_heads": size.heads,
+            "num_queries": size.queries,
+        }
 
     @property
     def reference_size(self) -> int:
@@ -90,29 +101,5 @@ class TableTransformer(Detr):
     """Table Transformer: DETR that normalises before attention instead of after it."""
 
     family = "table-transformer"
+    model_class = TableTransformerForObjectDetection
     position_argument = "query_position_embeddings"
-
-
-def new_detr(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new DETR."""
-    return DetrForObjectDetection(DetrConfig(**classic_settings(size), **labels))
-
-
-def new_table_transformer(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new Table Transformer."""
-    return TableTransformerForObjectDetection(TableTransformerConfig(**classic_settings(size), **labels))
-
-
-def classic_settings(size: Size) -> dict[str, Any]:
-    """What the detectors of one feature level have in common, but for the name of the width."""
-    return {
-        "backbone_config": classic_backbone(size.backbone, ("stage4",)),
-        "d_model": size.width,
-        "encoder_layers": size.encoder_layers,
-        "encoder_ffn_dim": size.ffn,
-        "encoder_attention_heads": size.heads,
-        "decoder_layers": size.decoder_layers,
-        "decoder_ffn_dim": size.ffn,
-        "decoder_attention_heads": size.heads,
-        "num_queries": size.queries,
-    }

@@ -6,7 +6,7 @@ Foreign queries must not be cut, so their passes are made with a single group.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -14,11 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import (
-    LwDetrConfig,
     LwDetrForObjectDetection,
     LwDetrViTConfig,
-    PreTrainedModel,
-    RfDetrConfig,
     RfDetrDinov2Config,
     RfDetrForObjectDetection,
 )
@@ -41,9 +38,28 @@ class LwDetr(Detector):
     """
 
     family = "lw-detr"
+    model_class = LwDetrForObjectDetection
     processor_class = "DeformableDetrImageProcessor"
     shares_pass = False
     modules_before_encoder = ("backbone.backbone", "backbone.projector")
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """One feature level, and position embeddings made for the image size."""
+        backbone = size.backbone
+        assert isinstance(backbone, ViT)
+        vit = LwDetrViTConfig(
+            hidden_size=backbone.width,
+            num_hidden_layers=backbone.layers,
+            num_attention_heads=backbone.heads,
+            image_size=image_size,
+            pretrain_image_size=image_size,
+            patch_size=backbone.patch,
+            num_windows=backbone.windows**2,
+            window_block_indices=list(backbone.windowed),
+            out_indices=[layer + 1 for layer in backbone.outputs],  # pyright: ignore[reportCallIssue]  from 1
+        )
+        return {"backbone_config": vit, "projector_scale_factors": [1.0], **_decoder_settings(size)}
 
     @property
     def reference_size(self) -> int:
@@ -143,7 +159,25 @@ class RfDetr(LwDetr):
     """
 
     family = "rf-detr"
+    model_class = RfDetrForObjectDetection
     processor_class = "RTDetrImageProcessor"
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """Position embeddings made for the image size, and no dropout."""
+        backbone = size.backbone
+        assert isinstance(backbone, ViT)
+        dinov2 = RfDetrDinov2Config(
+            hidden_size=backbone.width,
+            num_hidden_layers=backbone.layers,
+            num_attention_heads=backbone.heads,
+            image_size=image_size,
+            patch_size=backbone.patch,
+            num_windows=backbone.windows,
+            use_mask_token=False,
+            out_indices=[layer + 1 for layer in backbone.outputs],  # pyright: ignore[reportCallIssue]  from 1
+        )
+        return {"backbone_config": dinov2, "dropout": 0.0, **_decoder_settings(size)}
 
     @property
     def side_multiple(self) -> int:
@@ -158,46 +192,8 @@ def _moved(reference_BQ4: Tensor, offset_BQ4: Tensor) -> Tensor:
     return torch.cat([offset_BQ4[..., :2] * size_BQ2 + center_BQ2, offset_BQ4[..., 2:].exp() * size_BQ2], dim=-1)
 
 
-def new_lw_detr(size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrainedModel:
-    """A new LW-DETR with one feature level, its position embeddings made for the image size."""
-    backbone = size.backbone
-    assert isinstance(backbone, ViT)
-    trunk = LwDetrViTConfig(
-        hidden_size=backbone.width,
-        num_hidden_layers=backbone.layers,
-        num_attention_heads=backbone.heads,
-        image_size=image_size,
-        pretrain_image_size=image_size,
-        patch_size=backbone.patch,
-        num_windows=backbone.windows**2,
-        window_block_indices=list(backbone.windowed),
-        out_indices=[layer + 1 for layer in backbone.outputs],  # pyright: ignore[reportCallIssue]  from 1
-    )
-    settings = _settings(size)
-    return LwDetrForObjectDetection(
-        LwDetrConfig(backbone_config=trunk, projector_scale_factors=[1.0], **settings, **labels)
-    )
-
-
-def new_rf_detr(size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrainedModel:
-    """A new RF-DETR, its position embeddings made for the image size."""
-    backbone = size.backbone
-    assert isinstance(backbone, ViT)
-    trunk = RfDetrDinov2Config(
-        hidden_size=backbone.width,
-        num_hidden_layers=backbone.layers,
-        num_attention_heads=backbone.heads,
-        image_size=image_size,
-        patch_size=backbone.patch,
-        num_windows=backbone.windows,
-        use_mask_token=False,
-        out_indices=[layer + 1 for layer in backbone.outputs],  # pyright: ignore[reportCallIssue]  from 1
-    )
-    return RfDetrForObjectDetection(RfDetrConfig(backbone_config=trunk, dropout=0.0, **_settings(size), **labels))
-
-
-def _settings(size: Size) -> dict[str, Any]:
-    """What both have in common: all but the trunk."""
+def _decoder_settings(size: Size) -> dict[str, Any]:
+    """What both have in common: all but the backbone."""
     return {
         "d_model": size.width,
         "decoder_layers": size.decoder_layers,

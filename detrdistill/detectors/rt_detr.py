@@ -1,19 +1,12 @@
 """RT-DETR (arXiv 2304.08069) and RT-DETRv2 (arXiv 2407.17140)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import (
-    PreTrainedModel,
-    RTDetrConfig,
-    RTDetrForObjectDetection,
-    RTDetrResNetConfig,
-    RTDetrV2Config,
-    RTDetrV2ForObjectDetection,
-)
+from transformers import RTDetrForObjectDetection, RTDetrResNetConfig, RTDetrV2ForObjectDetection
 
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.catalog import ResNet, Size
@@ -26,9 +19,40 @@ class RTDetr(Detector):
     """RT-DETR: hybrid encoder, queries picked from its output, contrastive denoising in training."""
 
     family = "rt-detr"
+    model_class = RTDetrForObjectDetection
     processor_class = "RTDetrImageProcessor"
     mask_argument = "encoder_attention_mask"  # the library's name for the self-attention mask
     modules_before_encoder = ("backbone", "encoder_input_proj")
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """A ResNet of three levels, and as many in the hybrid encoder."""
+        del image_size
+        backbone = size.backbone
+        assert isinstance(backbone, ResNet)
+        return {
+            "backbone_config": RTDetrResNetConfig(
+                embedding_size=backbone.stem,
+                hidden_sizes=list(backbone.stages),
+                depths=list(backbone.blocks),
+                layer_type="bottleneck" if backbone.bottleneck else "basic",
+                out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
+            ),
+            "freeze_backbone_batch_norms": False,
+            "encoder_in_channels": list(backbone.stages[1:]),
+            "encoder_hidden_dim": size.width,
+            "encoder_layers": size.encoder_layers,
+            "encoder_ffn_dim": size.ffn,
+            "encoder_attention_heads": size.heads,
+            "hidden_expansion": size.expansion,
+            "decoder_in_channels": [size.width] * 3,
+            "d_model": size.width,
+            "decoder_layers": size.decoder_layers,
+            "decoder_ffn_dim": size.ffn,
+            "decoder_attention_heads": size.heads,
+            "num_queries": size.queries,
+            "num_denoising": size.denoising,
+        }
 
     @property
     def reference_size(self) -> int:
@@ -90,42 +114,4 @@ class RTDetrV2(RTDetr):
     """RT-DETRv2: RT-DETR with its own sampling of the attention points."""
 
     family = "rt-detr-v2"
-
-
-def new_rt_detr(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new RT-DETR."""
-    return RTDetrForObjectDetection(RTDetrConfig(**_settings(size), **labels))
-
-
-def new_rt_detr_v2(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new RT-DETRv2."""
-    return RTDetrV2ForObjectDetection(RTDetrV2Config(**_settings(size), **labels))
-
-
-def _settings(size: Size) -> dict[str, Any]:
-    """What RT-DETR and RT-DETRv2 have in common: all but the class of the configuration."""
-    backbone = size.backbone
-    assert isinstance(backbone, ResNet)
-    return {
-        "backbone_config": RTDetrResNetConfig(
-            embedding_size=backbone.stem,
-            hidden_sizes=list(backbone.stages),
-            depths=list(backbone.blocks),
-            layer_type="bottleneck" if backbone.bottleneck else "basic",
-            out_features=["stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
-        ),
-        "freeze_backbone_batch_norms": False,
-        "encoder_in_channels": list(backbone.stages[1:]),
-        "encoder_hidden_dim": size.width,
-        "encoder_layers": size.encoder_layers,
-        "encoder_ffn_dim": size.ffn,
-        "encoder_attention_heads": size.heads,
-        "hidden_expansion": size.expansion,
-        "decoder_in_channels": [size.width] * 3,
-        "d_model": size.width,
-        "decoder_layers": size.decoder_layers,
-        "decoder_ffn_dim": size.ffn,
-        "decoder_attention_heads": size.heads,
-        "num_queries": size.queries,
-        "num_denoising": size.denoising,
-    }
+    model_class = RTDetrV2ForObjectDetection

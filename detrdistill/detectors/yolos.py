@@ -9,7 +9,7 @@ are no part of a query: foreign queries get none there, and so do their own when
 no such positions, and replay exactly.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel, YolosConfig, YolosForObjectDetection
+from transformers import YolosForObjectDetection
 
 from detrdistill.catalog import Patches, Size
 from detrdistill.detectors.backbones import reset_vit
@@ -31,9 +31,25 @@ class Yolos(Detector):
     """YOLOS. Its heads are trained on the last layer alone, so that layer is the only one with predictions."""
 
     family = "yolos"
+    model_class = YolosForObjectDetection
     processor_class = "YolosImageProcessor"
     position_argument = "position_embeddings"
     shares_pass = False
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """Position embeddings made for the image size, and none between the layers."""
+        assert isinstance(size.backbone, Patches)
+        return {
+            "hidden_size": size.width,
+            "num_hidden_layers": size.decoder_layers,
+            "num_attention_heads": size.heads,
+            "intermediate_size": size.ffn,
+            "image_size": [image_size, image_size],
+            "patch_size": size.backbone.side,
+            "num_detection_tokens": size.queries,
+            "use_mid_position_embeddings": False,
+        }
 
     @property
     def reference_size(self) -> int:
@@ -146,23 +162,6 @@ class Yolos(Detector):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def new_yolos(size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrainedModel:
-    """A new YOLOS, its position embeddings made for the image size, without positions between the layers."""
-    assert isinstance(size.backbone, Patches)
-    config = YolosConfig(
-        hidden_size=size.width,
-        num_hidden_layers=size.decoder_layers,
-        num_attention_heads=size.heads,
-        intermediate_size=size.ffn,
-        image_size=[image_size, image_size],
-        patch_size=size.backbone.side,
-        num_detection_tokens=size.queries,
-        use_mid_position_embeddings=False,
-        **labels,
-    )
-    return YolosForObjectDetection(config)
 
 
 @torch.no_grad()

@@ -7,10 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel
 
 from detrdistill.catalog import Size
-from detrdistill.detectors.adamixer import AdaMixerConfig, AdaMixerForObjectDetection
+from detrdistill.detectors.adamixer import AdaMixerForObjectDetection
 from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.hooks import Decoding
@@ -21,8 +20,24 @@ class AdaMixer(Detector):
     """AdaMixer: it has no encoder, so that the neck's maps are what the decoder samples."""
 
     family = "adamixer"
+    model_class = AdaMixerForObjectDetection
     processor_class = "DeformableDetrImageProcessor"
     modules_before_encoder = ("backbone", "neck")
+
+    @classmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """All four stages of the backbone."""
+        del image_size
+        return {
+            "backbone_config": classic_backbone(size.backbone, ("stage1", "stage2", "stage3", "stage4")),
+            "num_queries": size.queries,
+            "d_model": size.width,
+            "decoder_layers": size.decoder_layers,
+            "decoder_attention_heads": size.heads,
+            "decoder_ffn_dim": size.ffn,
+            "in_points": size.points[0],
+            "out_points": size.points[1],
+        }
 
     @property
     def reference_size(self) -> int:
@@ -60,19 +75,3 @@ class AdaMixer(Detector):
         """The neck's maps."""
         del call
         return neck
-
-
-def new_adamixer(size: Size, labels: Mapping[str, Any]) -> PreTrainedModel:
-    """A new AdaMixer."""
-    config = AdaMixerConfig(
-        backbone_config=classic_backbone(size.backbone, ("stage1", "stage2", "stage3", "stage4")),
-        num_queries=size.queries,
-        d_model=size.width,
-        decoder_layers=size.decoder_layers,
-        decoder_attention_heads=size.heads,
-        decoder_ffn_dim=size.ffn,
-        in_points=size.points[0],
-        out_points=size.points[1],
-        **labels,
-    )
-    return AdaMixerForObjectDetection(config)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrdistill.catalog import CATALOG, size_of
-from detrdistill.detectors.build import build_detector, make_trainable
+from detrdistill.catalog import CATALOG, FamilyName, size_of
+from detrdistill.detectors.build import adapter_of, build_detector, make_trainable
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
@@ -164,6 +164,14 @@ def test_the_catalog_tells_the_truth(detector: Detector):
     assert shape.memory_strides == info.memory_strides
     assert shape.scores == info.scores
     assert (set(shape.neck_widths) == {shape.width}) == info.neck_is_query_wide
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_family_has_an_adapter_and_a_model_of_its_own(name: FamilyName):
+    """Adapters inherit from each other, so that one which names no class of its own would build its parent's."""
+    adapter = adapter_of(name)
+    assert adapter.family == name
+    assert adapter.model_class.config_class.model_type == CATALOG[name].model_type
 
 
 def test_d_fine_of_two_levels_has_the_coarser_ones():
