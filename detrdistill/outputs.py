@@ -85,7 +85,7 @@ class Denoising:
     query_P: Tensor
     target_P: Tensor
     """Index into the image's own targets."""
-    groups: int
+    group_count: int
     """Noised copies of each target; divides the loss."""
     bins: BoxBins | None = None
     """What the boxes of the last layers are read from (D-FINE lineage)."""
@@ -117,11 +117,11 @@ class DetectorOutput:
     proposals: Prediction | None = None
     """First-stage prediction of two-stage detectors: supervised, not distilled."""
     denoising: Denoising | None = None
-    copies: "tuple[DetectorOutput, ...]" = ()
+    query_groups: "tuple[DetectorOutput, ...]" = ()
     """Predictions of Group DETR's further groups of own queries, in training: supervised as the first group is, each
     with an assignment of its own; not distilled."""
-    groups: "tuple[DetectorOutput, ...]" = ()
-    """Predictions from further groups of queries over the same memory."""
+    extra_groups: "tuple[DetectorOutput, ...]" = ()
+    """Predictions from extra groups of queries over the same memory."""
     decoder_call: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments of the decoder call, for another pass over the same memory."""
     before_encoder: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
@@ -136,10 +136,10 @@ class DetectorOutput:
     def supervised(self) -> tuple[Tensor, Tensor]:
         """All predictions the detection loss is applied to, as layers: `initial`, if any, then the decoder layers.
 
-        Those of the copies follow.
+        Those of `query_groups` follow.
         """
         logits, boxes = [], []
-        for output in (self, *self.copies):
+        for output in (self, *self.query_groups):
             if output.initial is not None:
                 logits.append(output.initial.logits_BQC[None])
                 boxes.append(output.initial.boxes_BQ4[None])
@@ -148,8 +148,8 @@ class DetectorOutput:
         return torch.cat(logits), torch.cat(boxes)
 
     def proposed(self) -> tuple[Tensor, Tensor]:
-        """First-stage predictions as layers: its own, then those of the copies."""
-        heads = [output.proposals for output in (self, *self.copies) if output.proposals is not None]
+        """First-stage predictions as layers: its own, then those of `query_groups`."""
+        heads = [output.proposals for output in (self, *self.query_groups) if output.proposals is not None]
         logits_LBQC = torch.stack([head.logits_BQC for head in heads])
         return logits_LBQC, torch.stack([head.boxes_BQ4 for head in heads])
 

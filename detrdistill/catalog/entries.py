@@ -110,7 +110,7 @@ class Size:
     """Convolution blocks of each fusion in the encoder (D-FINE)."""
     levels: int = 3
     """Feature levels, the coarsest of the family's (D-FINE)."""
-    groups: int = 13
+    query_groups: int = 13
     """Groups of queries in training (Group DETR); inference runs the first alone."""
 
     @property

@@ -150,7 +150,7 @@ REAL_TIME: dict[FamilyName, Family] = {
             "pico": Size(
                 description="1 M parameters; small images on a CPU",
                 backbone=ViT(width=96, layers=6, heads=6, windows=2, windowed=(0, 2, 4), outputs=(1, 3, 5)),
-                width=64, ffn=128, heads=4, decoder_layers=3, queries=30, groups=3,
+                width=64, ffn=128, heads=4, decoder_layers=3, queries=30, query_groups=3,
             ),
             "tiny": Size(
                 description="LW-DETR tiny: 6 ViT layers, 100 queries",
@@ -186,7 +186,7 @@ REAL_TIME: dict[FamilyName, Family] = {
             "pico": Size(
                 description="1 M parameters; small images on a CPU",
                 backbone=ViT(width=96, layers=6, heads=6, windows=2, outputs=(1, 3, 5)),
-                width=64, ffn=128, heads=4, decoder_layers=2, queries=30, groups=3,
+                width=64, ffn=128, heads=4, decoder_layers=2, queries=30, query_groups=3,
             ),
             "nano": Size(
                 description="RF-DETR Nano: DINOv2-S trunk, 2 decoder layers; published for 384 px",

@@ -70,7 +70,7 @@ def hgnet_backbone(backbone: Backbone, levels: int, last_kernel: int = 5) -> HGN
     )
 
 
-def reset_vit(vit: nn.Module) -> None:
+def init_vit(vit: nn.Module) -> None:
     """Draw the linear layers of a vision transformer as all its codes do: a normal of deviation 0.02, biases zero."""
     for module in vit.modules():
         if isinstance(module, nn.Linear):

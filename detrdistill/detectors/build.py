@@ -42,9 +42,9 @@ def build_detector(family: FamilyName, size: Size, classes: Sequence[str], image
         torch.manual_seed(seed)
         model = adapter.new_model(size, labels, image_size)
         thaw_batch_norms(model)
-        _start_as_published(model)
+        _init_as_published(model)
         detector = adapter(model, Preprocessing.square(image_size, normalised=CATALOG[family].normalised))
-        detector.start_as_published()
+        detector.init_weights()
     return detector
 
 
@@ -105,7 +105,7 @@ def make_trainable(detector: Detector, *, backbone: bool = True) -> None:
 
 
 @torch.no_grad()
-def _start_as_published(model: PreTrainedModel) -> None:
+def _init_as_published(model: PreTrainedModel) -> None:
     """Draw initial weights as the published code does, where the library differs to the harm of training.
 
     The library draws every linear layer from a normal of deviation 0.01 or 0.02 whatever its width, and the scales of

@@ -7,7 +7,7 @@ from transformers import ConditionalDetrForObjectDetection
 from detrdistill.boxes import inverse_sigmoid
 from detrdistill.detectors.detr import Detr
 from detrdistill.detectors.hooks import Decoding
-from detrdistill.detectors.initial import start_box_head, start_class_head
+from detrdistill.detectors.init import init_box_head, init_class_head
 
 
 class ConditionalDetr(Detr):
@@ -22,13 +22,13 @@ class ConditionalDetr(Detr):
         """By a perceptron inside the decoder."""
         return True
 
-    def box_start(self, decoding: Decoding) -> Tensor:
+    def initial_box_logits(self, decoding: Decoding) -> Tensor:
         """The points; width and height are absolute."""
         point_BQ2 = decoding.output.reference_points.transpose(0, 1).float()
         return pad(inverse_sigmoid(point_BQ2), (0, 2))
 
-    def start_as_published(self) -> None:
+    def init_weights(self) -> None:
         """As DETR; scores start at 0.01, boxes around the points with half the image's width and height."""
-        super().start_as_published()
-        start_class_head(self.model.class_labels_classifier)
-        start_box_head(self.model.bbox_predictor)
+        super().init_weights()
+        init_class_head(self.model.class_labels_classifier)
+        init_box_head(self.model.bbox_predictor)

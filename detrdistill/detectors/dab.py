@@ -11,7 +11,7 @@ from detrdistill.catalog import Size
 from detrdistill.detectors.detector import Heads
 from detrdistill.detectors.detr import Detr
 from detrdistill.detectors.hooks import Decoding
-from detrdistill.detectors.initial import start_box_head, start_class_head
+from detrdistill.detectors.init import init_box_head, init_class_head
 
 
 class DabDetr(Detr):
@@ -58,8 +58,8 @@ class DabDetr(Detr):
         """The decoder takes logits."""
         return argument_BQK.sigmoid()
 
-    def start_as_published(self) -> None:
+    def init_weights(self) -> None:
         """As DETR; scores start at 0.01, boxes as the queries."""
-        super().start_as_published()
-        start_class_head(self.model.class_embed)
-        start_box_head(self.model.bbox_predictor)
+        super().init_weights()
+        init_class_head(self.model.class_embed)
+        init_box_head(self.model.bbox_predictor)

@@ -16,7 +16,7 @@ from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
 from detrdistill.detectors.hooks import Decoding
-from detrdistill.detectors.initial import draw_by_xavier, start_box_head, start_class_head
+from detrdistill.detectors.init import init_box_head, init_class_head, init_xavier
 from detrdistill.files.preprocessing import Preprocessing
 from detrdistill.outputs import Prediction, Queries, Targets
 
@@ -116,7 +116,7 @@ class DeformableDetr(Detector):
         """The head behind those of the decoder layers scores the proposals."""
         return self._two_stage and f"class_embed.{self.layers}." in name
 
-    def start_as_published(self) -> None:
+    def init_weights(self) -> None:
         """Xavier's distribution in the transformer, learned queries of variance one, heads of each layer's own.
 
         Scores start at 0.01, boxes at the references: around a point with a width and height of sigmoid(-2) = 0.12.
@@ -124,7 +124,7 @@ class DeformableDetr(Detector):
         """
         model, refines = self.model.model, self.model.config.with_box_refine
         for transformer in (model.encoder, model.decoder):
-            draw_by_xavier(transformer)
+            init_xavier(transformer)
             for module in transformer.modules():
                 if hasattr(module, "sampling_offsets"):
                     self.model._init_weights(module)  # has a start of its own
@@ -132,14 +132,14 @@ class DeformableDetr(Detector):
             nn.init.xavier_uniform_(convolution.weight)
             nn.init.zeros_(convolution.bias)
         if self._two_stage:
-            draw_by_xavier(model.enc_output)
-            draw_by_xavier(model.pos_trans)
+            init_xavier(model.enc_output)
+            init_xavier(model.pos_trans)
         else:
             model.query_position_embeddings.reset_parameters()
             if refines:
                 self.model.class_embed = nn.ModuleList(deepcopy(head) for head in self.model.class_embed)
         heads: Any = zip(self.model.class_embed, self.model.bbox_embed, strict=True)
         for layer, (class_head, box_head) in enumerate(heads):
-            start_class_head(class_head)
+            init_class_head(class_head)
             from_point = not self._two_stage and (layer == 0 or not refines)
-            start_box_head(box_head, size_logit=-2.0 if from_point else 0.0)
+            init_box_head(box_head, size_logit=-2.0 if from_point else 0.0)

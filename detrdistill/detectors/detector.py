@@ -128,7 +128,7 @@ class Detector(nn.Module, ABC):
         """Coordinates of the reference points the decoder takes: 2 or 4; 0 where it takes none."""
 
     @property
-    def copies(self) -> int:
+    def further_query_groups(self) -> int:
         """Further groups of its own queries that it runs in training (Group DETR)."""
         return 0
 
@@ -147,8 +147,8 @@ class Detector(nn.Module, ABC):
         pixels_BCHW: Tensor,
         targets: Sequence[Targets] | None = None,
         *,
-        beside: Sequence[Queries] = (),
-        instead: Queries | None = None,
+        extra_queries: Sequence[Queries] = (),
+        override_queries: Queries | None = None,
         keep_maps: bool = False,
     ) -> DetectorOutput:
         """Run the detector.
@@ -156,26 +156,26 @@ class Detector(nn.Module, ABC):
         Args:
             pixels_BCHW: images, preprocessed for this detector, all of one size.
             targets: ground truth; in training mode, families with denoising queries build them from it.
-            beside: further groups of queries over the same memory; their predictions are `output.groups`.
-            instead: queries that take the place of the detector's own.
+            extra_queries: groups of queries over the same memory; their predictions are `output.extra_groups`.
+            override_queries: queries that take the place of the detector's own.
             keep_maps: keep what `second_pass` needs.
 
         Returns:
             Predictions of every decoder layer, features and queries.
         """
-        beside = [self.completed(queries) for queries in beside]
-        shared = beside if self.shares_pass else []
+        extra_queries = [self.completed(queries) for queries in extra_queries]
+        shared = extra_queries if self.shares_pass else []
         with (
             self.scoring_every_layer(),
-            self._tapped(shared, instead) as tap,
+            self._tapped(shared, override_queries) as tap,
             recorded(self._before_encoder() if keep_maps else ()) as before_encoder,
         ):
             raw = self.run_model(pixels_BCHW, targets)
-        copies = self.copies if self.training and instead is None else 0
-        output = replace(self._read(tap, raw, copies, shared), before_encoder=before_encoder)
+        query_groups = self.further_query_groups if self.training and override_queries is None else 0
+        output = replace(self._read(tap, raw, query_groups, shared), before_encoder=before_encoder)
         if self.shares_pass:
             return output
-        return replace(output, groups=tuple(self.decode(output, queries) for queries in beside))
+        return replace(output, extra_groups=tuple(self.decode(output, queries) for queries in extra_queries))
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """Run the decoder once more, with other queries over the memory of an earlier forward pass."""
@@ -198,7 +198,7 @@ class Detector(nn.Module, ABC):
             queries: that take the place of the detector's own.
         """
         with replayed(self.model.model, self._before_encoder(), output.before_encoder), statistics_kept(self.model):
-            return self.forward(pixels_BCHW, instead=queries)
+            return self.forward(pixels_BCHW, override_queries=queries)
 
     def detections(self, output: DetectorOutput) -> tuple[Tensor, Tensor, Tensor]:
         """The detections the family's image processor would report; see `best_detections`."""
@@ -237,9 +237,9 @@ class Detector(nn.Module, ABC):
         del raw
         return None
 
-    def proposals_of_copy(self, raw: Any, copy: int) -> Prediction | None:
-        """First-stage prediction of one of the `copies`, from 0."""
-        del raw, copy
+    def proposals_of_group(self, raw: Any, group: int) -> Prediction | None:
+        """First-stage prediction of one of the `further_query_groups`, from 0."""
+        del raw, group
         return None
 
     def is_class_agnostic(self, name: str) -> bool:
@@ -256,7 +256,7 @@ class Detector(nn.Module, ABC):
         """Image, query and target of each denoising pair, and the number of groups."""
         raise NotImplementedError(f"{self.family} has no denoising queries")
 
-    def start_as_published(self) -> None:
+    def init_weights(self) -> None:
         """Redraw weights of a new detector where its published code has a start of its own."""
 
     def scoring_every_layer(self) -> AbstractContextManager[None]:
@@ -294,16 +294,18 @@ class Detector(nn.Module, ABC):
             found += [(f"{name}.{index}", member) for index, member in members] or [(name, module)]
         return found
 
-    def _tapped(self, beside: Sequence[Queries], instead: Queries | None) -> AbstractContextManager[Tap]:
+    def _tapped(
+        self, extra_queries: Sequence[Queries], override_queries: Queries | None
+    ) -> AbstractContextManager[Tap]:
         return tapped(
             self.decoder,
             self.watch_neck,
             self.content_argument,
-            instead=None if instead is None else self._arguments(self.completed(instead)),
-            beside=[self._arguments(queries) for queries in beside],
+            override_queries=None if override_queries is None else self._arguments(self.completed(override_queries)),
+            extra_queries=[self._arguments(queries) for queries in extra_queries],
         )
 
-    def _read(self, tap: Tap, raw: Any, copies: int, beside: Sequence[Queries]) -> DetectorOutput:
+    def _read(self, tap: Tap, raw: Any, query_groups: int, extra_queries: Sequence[Queries]) -> DetectorOutput:
         """The output of one forward pass.
 
         The query axis of its decoder call has, one after the other: denoising queries, the detector's own, further
@@ -312,17 +314,17 @@ class Detector(nn.Module, ABC):
         Args:
             tap: what the hooks saw.
             raw: what the model gave.
-            copies: further groups of its own queries that it ran.
+            query_groups: further groups of its own queries that it ran.
             beside: foreign queries that shared the decoder call.
         """
         heads = self.heads(tap.decoding)
         noised = self.denoising_count(raw)
-        count = (_count(tap.own_call[self.content_argument]) - noised) // (1 + copies)
-        foreign = [_count(queries.content_BQD) for queries in beside]
-        _, own, *further = consecutive([noised, *[count] * (1 + copies), *foreign])
-        groups = tuple(
+        count = (_count(tap.own_call[self.content_argument]) - noised) // (1 + query_groups)
+        foreign = [_count(queries.content_BQD) for queries in extra_queries]
+        _, own, *further = consecutive([noised, *[count] * (1 + query_groups), *foreign])
+        extra_groups = tuple(
             replace(self._select(heads, which), queries=queries)
-            for which, queries in zip(further[copies:], beside, strict=True)
+            for which, queries in zip(further[query_groups:], extra_queries, strict=True)
         )
         return replace(
             self._select(heads, own),
@@ -331,11 +333,11 @@ class Detector(nn.Module, ABC):
             memory=self.memory_maps(tap.own_call, tap.neck),
             proposals=self.proposals(raw),
             denoising=self._denoising(heads, raw, noised),
-            copies=tuple(
-                replace(self._select(heads, which), proposals=self.proposals_of_copy(raw, copy))
-                for copy, which in enumerate(further[:copies])
+            query_groups=tuple(
+                replace(self._select(heads, which), proposals=self.proposals_of_group(raw, group))
+                for group, which in enumerate(further[:query_groups])
             ),
-            groups=groups,
+            extra_groups=extra_groups,
             decoder_call=tap.own_call | ({self.mask_argument: None} if self.mask_argument else {}),
         )
 

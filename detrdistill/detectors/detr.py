@@ -13,7 +13,7 @@ from detrdistill.detectors.backbones import classic_backbone
 from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
 from detrdistill.detectors.hooks import Decoding
-from detrdistill.detectors.initial import draw_by_xavier
+from detrdistill.detectors.init import init_xavier
 from detrdistill.outputs import Targets
 
 
@@ -72,12 +72,12 @@ class Detr(Detector):
         """
         earlier = [self.model.model.decoder.layernorm(hidden_BQD) for hidden_BQD in decoding.layers[:-1]]
         hidden_LBQD = torch.stack([*earlier, decoding.output.last_hidden_state])
-        start = self.box_start(decoding)
+        start = self.initial_box_logits(decoding)
         logits = [self.model.class_labels_classifier(hidden_BQD).float() for hidden_BQD in hidden_LBQD]
         boxes = [(self.model.bbox_predictor(hidden_BQD).float() + start).sigmoid() for hidden_BQD in hidden_LBQD]
         return Heads(torch.stack(logits), torch.stack(boxes), hidden_LBQD.float())
 
-    def box_start(self, decoding: Decoding) -> Tensor | float:
+    def initial_box_logits(self, decoding: Decoding) -> Tensor | float:
         """Logits `[B, Q, 4]` that the box head's output is added to."""
         del decoding
         return 0.0
@@ -86,11 +86,11 @@ class Detr(Detector):
         """The encoder keeps the grid of the neck."""
         return unflatten(call["encoder_hidden_states"], [(neck[0].shape[-2], neck[0].shape[-1])])
 
-    def start_as_published(self) -> None:
+    def init_weights(self) -> None:
         """Xavier's distribution in the transformer, queries of variance one."""
         model = self.model.model
-        draw_by_xavier(model.encoder)
-        draw_by_xavier(model.decoder)
+        init_xavier(model.encoder)
+        init_xavier(model.decoder)
         model.input_projection.reset_parameters()
         for module in model.modules():
             if isinstance(module, nn.Embedding):

@@ -44,8 +44,8 @@ def tapped(
     watch_neck: Callable[[Callable[[tuple[Tensor, ...]], None]], RemovableHandle],
     content_argument: str,
     *,
-    instead: Mapping[str, Tensor] | None = None,
-    beside: Sequence[Mapping[str, Tensor]] = (),
+    override_queries: Mapping[str, Tensor] | None = None,
+    extra_queries: Sequence[Mapping[str, Tensor]] = (),
 ) -> Iterator[Tap]:
     """Context in which one forward pass is read, and its decoder call changed.
 
@@ -53,8 +53,8 @@ def tapped(
         decoder: has `layers`, and is called once, with keyword arguments.
         watch_neck: hooks the module that gives the feature maps before the encoder; see `Detector.watch_neck`.
         content_argument: name of the argument of the queries' content `[B, Q, D]`.
-        instead: arguments of the queries that take the place of the model's own.
-        beside: arguments of each further group of queries. They join the call along the query axis, and queries
+        override_queries: arguments of the queries that take the place of the model's own.
+        extra_queries: arguments of each extra group of queries. They join the call along the query axis, and queries
             attend within their group alone.
 
     Yields:
@@ -68,10 +68,10 @@ def tapped(
     def before_decoder(
         _: nn.Module, arguments: tuple[Any, ...], call: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        tap.own_call = call | dict(instead or {})
-        tap.decoding.call = tap.own_call | _joined(tap.own_call, beside)
-        if beside:
-            sizes = [group[content_argument].shape[1] for group in (tap.own_call, *beside)]
+        tap.own_call = call | dict(override_queries or {})
+        tap.decoding.call = tap.own_call | _joined(tap.own_call, extra_queries)
+        if extra_queries:
+            sizes = [group[content_argument].shape[1] for group in (tap.own_call, *extra_queries)]
             stack.enter_context(attention_within_groups(decoder, sizes))
         return arguments, tap.decoding.call
 
@@ -108,7 +108,7 @@ def layers_tapped(decoder: nn.Module, decoding: Decoding) -> Iterator[None]:
         yield
 
 
-def _joined(own: Mapping[str, Any], beside: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _joined(own: Mapping[str, Any], extra_queries: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The arguments of all groups of queries in one, along the query axis."""
-    names = beside[0] if beside else ()
-    return {name: torch.cat([own[name], *(group[name] for group in beside)], dim=1) for name in names}
+    names = extra_queries[0] if extra_queries else ()
+    return {name: torch.cat([own[name], *(group[name] for group in extra_queries)], dim=1) for name in names}

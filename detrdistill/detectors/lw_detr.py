@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from detrdistill.catalog import Size, ViT
-from detrdistill.detectors.backbones import reset_vit
+from detrdistill.detectors.backbones import init_vit
 from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.hooks import Decoding
 from detrdistill.outputs import DetectorOutput, Prediction, Queries, Targets
@@ -67,7 +67,7 @@ class LwDetr(Detector):
         return 4
 
     @property
-    def copies(self) -> int:
+    def further_query_groups(self) -> int:
         """All groups but the first."""
         return self.model.config.group_detr - 1
 
@@ -82,13 +82,19 @@ class LwDetr(Detector):
         pixels_BCHW: Tensor,
         targets: Sequence[Targets] | None = None,
         *,
-        beside: Sequence[Queries] = (),
-        instead: Queries | None = None,
+        extra_queries: Sequence[Queries] = (),
+        override_queries: Queries | None = None,
         keep_maps: bool = False,
     ) -> DetectorOutput:
         """As the base class; queries that take the place of its own are a single group."""
-        with nullcontext() if instead is None else self._one_group():
-            return super().forward(pixels_BCHW, targets, beside=beside, instead=instead, keep_maps=keep_maps)
+        with nullcontext() if override_queries is None else self._one_group():
+            return super().forward(
+                pixels_BCHW,
+                targets,
+                extra_queries=extra_queries,
+                override_queries=override_queries,
+                keep_maps=keep_maps,
+            )
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """As the base class, with a single group."""
@@ -121,13 +127,13 @@ class LwDetr(Detector):
         """The tokens that became the references of the first group."""
         return self._proposals(raw, 0)
 
-    def proposals_of_copy(self, raw: Any, copy: int) -> Prediction:
+    def proposals_of_group(self, raw: Any, group: int) -> Prediction:
         """Each group has heads of its own."""
-        return self._proposals(raw, 1 + copy)
+        return self._proposals(raw, 1 + group)
 
-    def start_as_published(self) -> None:
-        """See `_reset_lw_detr`."""
-        _reset_lw_detr(self.model)
+    def init_weights(self) -> None:
+        """See `_init_lw_detr`."""
+        _init_lw_detr(self.model)
 
     def backbone_prefixes(self) -> tuple[str, ...]:
         """The ViT; the projector learns at the full rate, as published."""
@@ -202,19 +208,19 @@ def _decoder_settings(size: Size) -> dict[str, Any]:
         "decoder_cross_attention_heads": 2 * size.heads,
         "decoder_n_points": 2,
         "num_queries": size.queries,
-        "group_detr": size.groups,
+        "group_detr": size.query_groups,
     }
 
 
 @torch.no_grad()
-def _reset_lw_detr(model: Any) -> None:
+def _init_lw_detr(model: Any) -> None:
     """Start as the published code does; the library draws references at random and the heads of each group apart.
 
     Scores start at 0.01 and boxes at their references, which start at the proposals. All groups start with the same
     heads. Source: LW-DETR's release, `models/lwdetr.py`, `models/transformer.py` and `models/backbone/vit.py`.
     """
     inner = model.model
-    reset_vit(inner.backbone.backbone)
+    init_vit(inner.backbone.backbone)
     for part in (inner.decoder, inner.enc_output):
         for name, weight in part.named_parameters():
             if weight.ndim > 1 and not name.endswith(("sampling_offsets.weight", "attention_weights.weight")):

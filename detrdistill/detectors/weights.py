@@ -366,7 +366,7 @@ def with_classes(detector: Detector, classes: Sequence[str], seed: int) -> Detec
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         new = wrap(type(detector.model)(config), detector.preprocessing)
-        new.start_as_published()
+        new.init_weights()
     old_row = {spelling(name): row for row, name in enumerate(detector.classes)}
     kept = [(row, old) for row, name in enumerate(classes) if (old := old_row.get(spelling(name))) is not None]
     rows = kept if detector.info.scores == "sigmoid" else [*kept, (len(classes), len(detector.classes))]  # 'no object'

@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import YolosForObjectDetection
 
 from detrdistill.catalog import Patches, Size
-from detrdistill.detectors.backbones import reset_vit
+from detrdistill.detectors.backbones import init_vit
 from detrdistill.detectors.detector import Detector, Heads
 from detrdistill.detectors.groups import unflatten
 from detrdistill.detectors.hooks import Decoding
@@ -61,14 +61,14 @@ class Yolos(Detector):
         pixels_BCHW: Tensor,
         targets: Sequence[Targets] | None = None,
         *,
-        beside: Sequence[Queries] = (),
-        instead: Queries | None = None,
+        extra_queries: Sequence[Queries] = (),
+        override_queries: Queries | None = None,
         keep_maps: bool = False,
     ) -> DetectorOutput:
         """As the base class; each further group of queries is a pass of its own."""
         del targets, keep_maps
-        output = self._run(pixels_BCHW, instead)
-        return replace(output, groups=tuple(self._run(pixels_BCHW, queries) for queries in beside))
+        output = self._run(pixels_BCHW, override_queries)
+        return replace(output, extra_groups=tuple(self._run(pixels_BCHW, queries) for queries in extra_queries))
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """Run the whole network with other queries over the pixels of an earlier pass; the memory is its own."""
@@ -99,9 +99,9 @@ class Yolos(Detector):
         boxes_BQ4 = self.model.bbox_predictor(hidden_BQD).float().sigmoid()
         return Heads(logits_BQC[None], boxes_BQ4[None], hidden_BQD.float()[None])
 
-    def start_as_published(self) -> None:
-        """See `_reset_yolos`."""
-        _reset_yolos(self.model)
+    def init_weights(self) -> None:
+        """See `_init_yolos`."""
+        _init_yolos(self.model)
 
     def backbone_prefixes(self) -> tuple[str, ...]:
         """The ViT, detection tokens included."""
@@ -165,12 +165,12 @@ class Yolos(Detector):
 
 
 @torch.no_grad()
-def _reset_yolos(model: Any) -> None:
+def _init_yolos(model: Any) -> None:
     """Start as the published code does; the library starts all tokens and positions at zero, so all queries alike.
 
     Source: YOLOS's release, `models/backbone.py`.
     """
-    reset_vit(model.vit)
+    init_vit(model.vit)
     embeddings = model.vit.embeddings
     for tokens in (embeddings.cls_token, embeddings.detection_tokens, embeddings.position_embeddings):
         nn.init.trunc_normal_(tokens, std=0.02)

@@ -178,10 +178,10 @@ class LossStep:
     ) -> tuple[DetectorOutput, list[tuple[DetectorOutput, ...]]]:
         """Run the student on its own queries, and on the groups of queries that each request holds."""
         made = [request for request in requests if request is not None]
-        beside = [queries for request in made if request.mode == "concat" for queries in request.queries]
+        extra_queries = [queries for request in made if request.mode == "concat" for queries in request.queries]
         again = any(request.mode == "second_pass" for request in made)
-        student = self.detector(pixels_BCHW, targets, beside=beside, keep_maps=again)
-        concatenated = iter(student.groups)
+        student = self.detector(pixels_BCHW, targets, extra_queries=extra_queries, keep_maps=again)
+        concatenated = iter(student.extra_groups)
 
         def predictions(mode: GroupMode, queries: Queries) -> DetectorOutput:
             match mode:

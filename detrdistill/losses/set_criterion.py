@@ -65,24 +65,24 @@ class SetCriterion:
         Terms are normalised by the number of targets in the batch (at least one) and averaged over the groups of
         queries of Group DETR (arXiv 2207.13085). An image without targets contributes background classification only.
         """
-        groups = 1 + len(output.copies)
+        group_count = 1 + len(output.query_groups)
         logits_LBQC, boxes_LBQ4 = output.supervised()
         pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
         bins = output.bins if any(self.bin_weights.values()) else None
-        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups, bins))
+        terms = _prefixed("detection", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, group_count, bins))
         if output.proposals is not None:
             logits_LBQC, boxes_LBQ4 = output.proposed()
             if output.proposals.class_agnostic:
                 logits_LBQC = logits_LBQC[..., :1]
                 targets = [Targets(torch.zeros_like(t.labels_N), t.boxes_N4) for t in targets]
             pairs = self.match(logits_LBQC, boxes_LBQ4, targets, output.scores)
-            terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, groups))
+            terms |= _prefixed("proposal", self.losses(logits_LBQC, boxes_LBQ4, pairs, targets, group_count))
         if output.denoising is not None:
             noised = output.denoising
             one_layer = Assignment(torch.zeros_like(noised.image_P), noised.image_P, noised.query_P, noised.target_P)
             pairs = one_layer.select_layers([0] * len(noised.logits_LBQC))
             bins = noised.bins if any(self.bin_weights.values()) else None
-            losses = self.losses(noised.logits_LBQC, noised.boxes_LBQ4, pairs, targets, noised.groups, bins)
+            losses = self.losses(noised.logits_LBQC, noised.boxes_LBQ4, pairs, targets, noised.group_count, bins)
             terms |= _prefixed("denoising", losses)
         return terms
 
@@ -109,7 +109,7 @@ class SetCriterion:
         boxes_LBQ4: Tensor,
         pairs: Assignment,
         targets: Sequence[Targets],
-        groups: int = 1,
+        group_count: int = 1,
         bins: BoxBins | None = None,
     ) -> dict[str, Tensor]:
         """Classification, L1 and GIoU terms of given pairs; unmatched queries are background.
@@ -119,7 +119,7 @@ class SetCriterion:
             boxes_LBQ4: predicted boxes.
             pairs: query and target of each pair; `target_P` indexes the image's own targets.
             targets: ground truth.
-            groups: copies of each target among the pairs; divides the normaliser out.
+            group_count: copies of each target among the pairs; divides the normaliser out.
             bins: distributions that the boxes of the last layers are read from; they add FGL and DDF terms.
         """
         offset_B = _offsets(targets, pairs.image_P.device)
@@ -129,7 +129,7 @@ class SetCriterion:
         predicted_P4 = boxes_LBQ4[pairs.layer_P, pairs.image_P, pairs.query_P]
         iou_P, giou_P = iou_and_giou(to_xyxy(predicted_P4), to_xyxy(wanted_P4))
 
-        count = target_count(targets, boxes_LBQ4.device) * groups
+        count = target_count(targets, boxes_LBQ4.device) * group_count
         box_losses = {"l1": (predicted_P4 - wanted_P4).abs().sum() / count, "giou": (1 - giou_P).sum() / count}
         if bins is not None:
             first = len(logits_LBQC) - len(bins.logits_LBQ4R)

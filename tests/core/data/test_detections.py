@@ -56,12 +56,12 @@ def test_detections_equal_to_the_ground_truth_stay_equal_to_it(
     sets = read_splits(rectangles)
     recorded = RecordedDetections(read_detections(write_detections(tmp_path, perfect_detections(rectangles)), sets))
     wanted = augmentation(**({"horizontal_flip": False, "photometric": False, "crop": False} | changes))
-    beside = DetectionDataset(sets["train"], [SQUARE, recorded], wanted)
+    extra_queries = DetectionDataset(sets["train"], [SQUARE, recorded], wanted)
     alone = DetectionDataset(sets["train"], [SQUARE], wanted)
     cropped = 0
     for seed in range(8):
-        for position in range(len(beside)):
-            (pixels, rows_R6), targets, _ = beside[(seed, position)]
+        for position in range(len(extra_queries)):
+            (pixels, rows_R6), targets, _ = extra_queries[(seed, position)]
             (expected,), _, _ = alone[(seed, position)]
             assert torch.equal(pixels, expected), "the student sees what it sees without this teacher"
             found_K6 = rows_R6[rows_R6[:, 5] >= 0]

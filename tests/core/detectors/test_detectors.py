@@ -83,13 +83,13 @@ def test_a_second_group_equals_a_second_pass_and_leaves_the_first_alone(detector
     queries = foreign_queries(detector)
     with torch.no_grad():
         alone = detector(pixels)
-        beside = detector(pixels, beside=[queries])
+        together = detector(pixels, extra_queries=[queries])
         decoder_pass = detector.decode(alone, queries)
-        full_pass = detector(pixels, instead=queries)
+        full_pass = detector(pixels, override_queries=queries)
     for name in ("logits_LBQC", "boxes_LBQ4", "hidden_LBQD"):
-        torch.testing.assert_close(getattr(beside, name), getattr(alone, name), atol=1e-5, rtol=0)
+        torch.testing.assert_close(getattr(together, name), getattr(alone, name), atol=1e-5, rtol=0)
         for other in (decoder_pass, full_pass):
-            torch.testing.assert_close(getattr(beside.groups[0], name), getattr(other, name), atol=1e-5, rtol=0)
+            torch.testing.assert_close(getattr(together.extra_groups[0], name), getattr(other, name), atol=1e-5, rtol=0)
 
 
 def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch.Tensor):
@@ -100,23 +100,23 @@ def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch
     broken[:, 3] = float("nan")
     with torch.no_grad():
         alone = detector(pixels)
-        beside = detector(pixels, beside=[replace(queries, content_BQD=broken)])
-    assert beside.groups[0].logits_LBQC.isnan().any()
-    torch.testing.assert_close(beside.logits_LBQC, alone.logits_LBQC)
+        together = detector(pixels, extra_queries=[replace(queries, content_BQD=broken)])
+    assert together.extra_groups[0].logits_LBQC.isnan().any()
+    torch.testing.assert_close(together.logits_LBQC, alone.logits_LBQC)
 
 
 def test_denoising_queries_are_kept_apart(detector: Detector, pixels: torch.Tensor):
     detector.train()
-    output = detector(pixels, TARGETS, beside=[foreign_queries(detector)])
+    output = detector(pixels, TARGETS, extra_queries=[foreign_queries(detector)])
     assert output.logits_LBQC.shape[2] == 10
-    assert output.groups[0].logits_LBQC.shape[2] == 7
+    assert output.extra_groups[0].logits_LBQC.shape[2] == 7
     if not getattr(detector.model.config, "num_denoising", 0):
         assert output.denoising is None
         return
     noised = output.denoising
     assert noised is not None
     assert set(noised.image_P.tolist()) == {0}, "the second image has no targets"
-    assert len(noised.query_P) == 2 * noised.groups
+    assert len(noised.query_P) == 2 * noised.group_count
     boxes = torch.stack([TARGETS[0].boxes_N4[target] for target in noised.target_P])
     first_layer = noised.boxes_LBQ4[0, noised.image_P, noised.query_P]
     assert (first_layer - boxes).abs().mean() < 0.25, "a denoising query starts near its target"
@@ -128,10 +128,10 @@ def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torc
     detector.train().zero_grad(set_to_none=True)
     queries = foreign_queries(detector)
     content = queries.content_BQD.requires_grad_()
-    output = detector(pixels, TARGETS, beside=[queries])
+    output = detector(pixels, TARGETS, extra_queries=[queries])
     criterion = SetCriterion(detector.info.classification)
     terms = criterion(output, TARGETS)
-    terms |= {f"group.{name}": value for name, value in criterion(output.groups[0], TARGETS).items()}
+    terms |= {f"group.{name}": value for name, value in criterion(output.extra_groups[0], TARGETS).items()}
     torch.stack(list(terms.values())).sum().backward()
     without = [name for name, weight in detector.named_parameters() if weight.requires_grad and weight.grad is None]
     assert without == []

@@ -41,13 +41,13 @@ def test_the_loss_over_all_groups_is_the_librarys(detector: Detector, pixels: to
 def test_training_gives_the_first_group_and_two_copies(detector: Detector, pixels: torch.Tensor):
     with torch.no_grad():
         output = detector.train()(pixels, TARGETS)
-        assert detector.eval()(pixels).copies == ()
-    assert [copy.logits_LBQC.shape for copy in output.copies] == [output.logits_LBQC.shape] * 2
+        assert detector.eval()(pixels).query_groups == ()
+    assert [group.logits_LBQC.shape for group in output.query_groups] == [output.logits_LBQC.shape] * 2
     logits_LBQC, boxes_LBQ4 = output.supervised()
-    assert torch.equal(logits_LBQC[2:4], output.copies[0].logits_LBQC)
-    assert torch.equal(boxes_LBQ4[4:], output.copies[1].boxes_LBQ4)
-    assert not torch.allclose(output.copies[0].boxes_LBQ4, output.boxes_LBQ4)
-    assert all(copy.proposals is not None for copy in output.copies)
+    assert torch.equal(logits_LBQC[2:4], output.query_groups[0].logits_LBQC)
+    assert torch.equal(boxes_LBQ4[4:], output.query_groups[1].boxes_LBQ4)
+    assert not torch.allclose(output.query_groups[0].boxes_LBQ4, output.boxes_LBQ4)
+    assert all(group.proposals is not None for group in output.query_groups)
 
 
 def test_foreign_queries_attend_to_all_of_themselves_in_training(detector: Detector, pixels: torch.Tensor):
@@ -58,13 +58,13 @@ def test_foreign_queries_attend_to_all_of_themselves_in_training(detector: Detec
         reference_BQK=torch.rand(2, 7, 4, generator=generator) * 0.3 + 0.3,
     )
     with torch.no_grad():
-        output = detector.train()(pixels, TARGETS, beside=[queries])
-        alone = detector(pixels, TARGETS, instead=queries)
+        output = detector.train()(pixels, TARGETS, extra_queries=[queries])
+        alone = detector(pixels, TARGETS, override_queries=queries)
         again = detector.eval().decode(output, queries)
-    for answer in (output.groups[0], alone):
+    for answer in (output.extra_groups[0], alone):
         torch.testing.assert_close(answer.logits_LBQC, again.logits_LBQC)
         torch.testing.assert_close(answer.boxes_LBQ4, again.boxes_LBQ4)
-        assert answer.copies == ()
+        assert answer.query_groups == ()
     assert detector.model.config.group_detr == 3
 
 

@@ -77,7 +77,7 @@ def test_values_and_gradients_are_those_of_a_whole_pass(architecture: tuple[str,
     detector = untouched
     first = detector(pixels)
     after_one = buffers_of(detector)
-    whole = detector(pixels, instead=queries)
+    whole = detector(pixels, override_queries=queries)
     for name in ("logits_LBQC", "boxes_LBQ4", "hidden_LBQD"):
         torch.testing.assert_close(getattr(again, name), getattr(whole, name), atol=1e-6, rtol=1e-5)
     for mine, theirs in zip((*again.neck, *again.memory), (*whole.neck, *whole.memory), strict=True):
@@ -144,7 +144,7 @@ def test_queries_of_a_yolos_take_a_whole_pass(pixels: Tensor):
     detector = tiny_detector("yolos").eval()
     queries = foreign_queries(detector)
     again = detector.second_pass(pixels, detector(pixels, keep_maps=True), queries)
-    assert torch.equal(again.logits_LBQC, detector(pixels, instead=queries).logits_LBQC)
+    assert torch.equal(again.logits_LBQC, detector(pixels, override_queries=queries).logits_LBQC)
 
 
 def test_maps_that_were_not_kept_cannot_be_used(pixels: Tensor):

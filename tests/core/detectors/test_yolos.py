@@ -51,12 +51,12 @@ def test_foreign_queries_have_no_position_between_the_layers(detector: Detector,
 def test_any_number_of_foreign_queries_leaves_no_trace(detector: Detector, pixels: torch.Tensor):
     before = detector(pixels)
     queries = Queries(torch.randn(2, 13, detector.width), torch.randn(2, 13, detector.width))
-    after = detector(pixels, beside=[queries])
-    assert after.groups[0].boxes_LBQ4.shape == (1, 2, 13, 4)
+    after = detector(pixels, extra_queries=[queries])
+    assert after.extra_groups[0].boxes_LBQ4.shape == (1, 2, 13, 4)
     assert torch.equal(after.boxes_LBQ4, before.boxes_LBQ4)
     assert torch.equal(detector(pixels).boxes_LBQ4, before.boxes_LBQ4)
 
 
 def test_queries_need_a_position(detector: Detector, pixels: torch.Tensor):
     with pytest.raises(ValueError, match="positional part"):
-        detector(pixels, instead=Queries(torch.zeros(2, 5, detector.width)))
+        detector(pixels, override_queries=Queries(torch.zeros(2, 5, detector.width)))

@@ -75,19 +75,21 @@ def test_a_small_act_gets_one_thread_by_a_real_clock():
     assert fewest_that_pay(2, lambda: [small.sum() for _ in range(5000)]) == 1
 
 
-def measured(work: Path, monkeypatch: pytest.MonkeyPatch, *, cores: int, configured: str = "", beside: int = 0) -> int:
+def measured(
+    work: Path, monkeypatch: pytest.MonkeyPatch, *, cores: int, configured: str = "", extra_queries: int = 0
+) -> int:
     monkeypatch.setenv("OMP_NUM_THREADS", configured)
     monkeypatch.setattr(threads, "available_cores", lambda: cores)
     monkeypatch.setattr(threads, "available_memory", lambda: 2**50)
     monkeypatch.setattr(threads, "fewest_that_pay", lambda most, act: most)
-    Threads(work).measure(lambda: None, steps_beside=beside)
+    Threads(work).measure(lambda: None, steps_beside=extra_queries)
     return torch.get_num_threads()
 
 
 def test_half_of_the_cores_are_left_to_a_training_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(threads, "LEAST_SECONDS_BESIDE", 0)
-    assert measured(tmp_path / "a", monkeypatch, cores=8, beside=100) == 4
-    assert measured(tmp_path / "b", monkeypatch, cores=1, beside=100) == 1
+    assert measured(tmp_path / "a", monkeypatch, cores=8, extra_queries=100) == 4
+    assert measured(tmp_path / "b", monkeypatch, cores=1, extra_queries=100) == 1
 
 
 def test_the_number_is_kept_for_whoever_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -62,10 +62,10 @@ def seen_by_us(read: Preprocessing) -> torch.Tensor:
 def seen_by_library(folder: Path, read: Preprocessing) -> torch.Tensor:
     """What the library's processor gives, its resize replaced by ours where it keeps the aspect ratio."""
     processor = AutoImageProcessor.from_pretrained(folder)
-    instead: dict[str, Any] = {"do_pad": False}
+    override_queries: dict[str, Any] = {"do_pad": False}
     if read.trained:
-        instead |= {"do_resize": True, "size": {"height": read.height, "width": read.width}}
-    return processor(pixels(), return_tensors="pt", **instead)["pixel_values"].float()
+        override_queries |= {"do_resize": True, "size": {"height": read.height, "width": read.width}}
+    return processor(pixels(), return_tensors="pt", **override_queries)["pixel_values"].float()
 
 
 FIXED = {

@@ -71,7 +71,7 @@ def test_denoising_pairs_are_given_not_matched_and_divided_by_their_groups():
         image_P=torch.tensor([0, 0]),
         query_P=torch.tensor([0, 1]),
         target_P=torch.tensor([0, 0]),
-        groups=2,
+        group_count=2,
     )
     terms = SetCriterion()(replace(output, denoising=noised), [targets_of([0], [BOX])])
     assert float(terms["denoising.l1"]) == pytest.approx(0.4 + 0.4 + 0.1 + 0.1, abs=1e-6)
@@ -85,13 +85,13 @@ def test_copies_are_matched_by_themselves_and_averaged():
     targets = [targets_of([0], [BOX])]
     proposals = Prediction(torch.zeros(1, 1, 1), torch.tensor([[OTHER]]))
     alone = SetCriterion()(replace(first, proposals=proposals), targets)
-    both = replace(first, proposals=proposals, copies=(replace(copy, proposals=proposals),))
+    both = replace(first, proposals=proposals, query_groups=(replace(copy, proposals=proposals),))
     terms = SetCriterion()(both, targets)
     assert float(terms["detection.l1"]) == pytest.approx(0, abs=1e-6)
     for name, value in alone.items():
         torch.testing.assert_close(terms[name], value)
     astray = replace(copy, boxes_LBQ4=torch.tensor([[[OTHER, OTHER]]]), proposals=proposals)
-    half = SetCriterion()(replace(both, copies=(astray,)), targets)
+    half = SetCriterion()(replace(both, query_groups=(astray,)), targets)
     assert float(half["detection.l1"]) == pytest.approx((0.4 + 0.4 + 0.1 + 0.1) / 2, abs=1e-6)
 
 

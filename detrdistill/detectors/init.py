@@ -9,7 +9,7 @@ PRIOR = 0.01
 """Score of every class of every query at the start; Source: focal loss (arXiv 1708.02002, section 3.3)."""
 
 
-def draw_by_xavier(transformer: nn.Module) -> None:
+def init_xavier(transformer: nn.Module) -> None:
     """Redraw every matrix of an encoder or decoder from Xavier's uniform distribution.
 
     The published codes hold the projections to query, key and value of an attention as one matrix of three times the
@@ -26,13 +26,13 @@ def draw_by_xavier(transformer: nn.Module) -> None:
             nn.init.zeros_(projection.bias)
 
 
-def start_class_head(head: nn.Linear) -> None:
+def init_class_head(head: nn.Linear) -> None:
     """Draw a class head anew: objects are rare."""
     head.reset_parameters()
     nn.init.constant_(head.bias, math.log(PRIOR / (1 - PRIOR)))
 
 
-def start_box_head(head: Any, size_logit: float = 0.0) -> None:
+def init_box_head(head: Any, size_logit: float = 0.0) -> None:
     """Draw a box head anew: boxes are the references.
 
     Args:
