@@ -28,11 +28,11 @@ def build_spec(
     named = {"/teacher_id": job.teacher_id, "/student_id": job.student_id}
     named |= {f"/further_teacher_ids/{name}": identifier for name, identifier in further.items()}
     rows = {pointer: session.get_one(Checkpoint, identifier) for pointer, identifier in named.items() if identifier}
-    folders = {pointer: folder_of(row.path, storage.folder("checkpoints", row.id)) for pointer, row in rows.items()}
+    folders = {pointer: storage.locate(row.path, "checkpoints", row.id) for pointer, row in rows.items()}
     return RunSpec(
         config=RUN_CONFIG.validate_python(job.config),
         work=storage.folder("jobs", job_id),
-        dataset=folder_of(dataset.path, storage.folder("datasets", dataset.id)),
+        dataset=storage.locate(dataset.path, "datasets", dataset.id),
         dataset_options=DatasetOptions.model_validate(dataset.options or {}),
         registered=RegisteredDataset(
             classes=tuple(dataset.classes),
@@ -46,8 +46,3 @@ def build_spec(
         sequence=sequence,
         silence_seconds=silence_seconds,
     )
-
-
-def folder_of(path: str | None, stored: Path) -> Path:
-    """Where a data set or checkpoint lies: at the operator's path, or in the storage."""
-    return stored if path is None else Path(path)

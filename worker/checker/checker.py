@@ -19,7 +19,6 @@ from api.storage import Storage
 from worker.checker.client import CheckServer
 from worker.checker.protocol import Bounds, CheckRequest, Crashed, Outcome, Passed, Refused
 from worker.reporter import DATABASE_DOWN
-from worker.specs import folder_of
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
@@ -147,7 +146,7 @@ class Checker:
             silence_seconds=self.settings.check_silence_seconds,
             total_seconds=seconds,
         )
-        folder = folder_of(owned.path, Storage(self.settings.storage_dir).folder(owned.kind, owned.id))
+        folder = Storage(self.settings.storage_dir).locate(owned.path, owned.kind, owned.id)
         request = CheckRequest(id=check, kind=owned.kind, folder=folder, options=owned.options, bounds=bounds)
         self.server.send(request)
 
