@@ -26,7 +26,7 @@ _SYNC_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """An event with its place among all events of a job."""
 
     sequence: int
@@ -38,7 +38,7 @@ class Entry:
         return f"{self.sequence} {self.event.model_dump_json()}\n".encode()
 
     @classmethod
-    def parse(cls, line: bytes) -> "Entry":
+    def parse(cls, line: bytes) -> "JournalEntry":
         """Read a line.
 
         Raises:
@@ -68,12 +68,12 @@ class Journal:
         self._size = 0
         self._synced_at = time.monotonic()
 
-    def number(self, event: Event) -> Entry:
+    def number(self, event: Event) -> JournalEntry:
         """Give an event its place."""
         self._sequence += 1
-        return Entry(self._sequence, event)
+        return JournalEntry(self._sequence, event)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: JournalEntry) -> None:
         """Append an event; at the latest some seconds later it outlasts a loss of power, too.
 
         Raises:
@@ -121,7 +121,7 @@ def begin(work: Path, fence: int) -> Path:
     return path
 
 
-def read_last(work: Path, fence: int, after: int) -> list[Entry]:
+def read_last(work: Path, fence: int, after: int) -> list[JournalEntry]:
     """What the last attempt up to a fence has written, after a sequence number.
 
     Raises:
@@ -144,11 +144,11 @@ def read_last(work: Path, fence: int, after: int) -> list[Entry]:
     ]
 
 
-def _whole_lines(path: Path) -> Iterator[Entry]:
+def _whole_lines(path: Path) -> Iterator[JournalEntry]:
     """Entries up to the first line that is torn."""
     with path.open("rb") as file:
         for line in file:
             try:
-                yield Entry.parse(line)
+                yield JournalEntry.parse(line)
             except ValueError:
                 return

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from api.jobs import repository, states
 from api.jobs.states import Claim
 from detrdistill.events import CheckpointSaved, Evaluated, Event, StageChanged, StepLogged
-from worker.journal import Entry
+from worker.journal import JournalEntry
 
 DATABASE_DOWN = (OperationalError, InterfaceError, InternalError)
 """The last: a connection that the server ended because its transaction had been idle."""
@@ -32,12 +32,12 @@ class Reporter:
     def __init__(self, engine: Engine, owned: Claim):
         self._engine = engine
         self._owned = owned
-        self._waiting: list[Entry] = []
+        self._waiting: list[JournalEntry] = []
         self._told: set[_Key] | None = None
         self.sequence = owned.sequence
         """Number of the last event that is in the database."""
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, entries: Iterable[JournalEntry]) -> None:
         """Remember events for the next `flush`."""
         self._waiting += entries
 

@@ -20,7 +20,7 @@ from api.storage import Storage
 from detrdistill.events import Event, RunFailed, RunFinished, RunStopped, StageChanged, StepLogged
 from worker.failures import failure_of
 from worker.interruptions import StopReason, interruption
-from worker.journal import Entry, begin, read_last
+from worker.journal import JournalEntry, begin, read_last
 from worker.redaction import Redactor, redactor_of
 from worker.reporter import DATABASE_DOWN, Reporter
 from worker.specs import build_spec
@@ -71,7 +71,7 @@ class _Attempt:
         self.redact = Redactor({self.work: "<job>", self.storage.root: "<storage>"})
         self.reporter = Reporter(engine, owned)
         self.outcome: Event | None = None
-        self.ending: list[Entry] = []
+        self.ending: list[JournalEntry] = []
         """How the run ended, which is written together with the state that follows from it."""
         self.where = _BEGINNING
         self.state: JobState | None = None
@@ -168,8 +168,8 @@ class _Attempt:
         self._note(process.entries(0))
         return True
 
-    def _note(self, entries: list[Entry]) -> None:
-        others: list[Entry] = []
+    def _note(self, entries: list[JournalEntry]) -> None:
+        others: list[JournalEntry] = []
         for entry in entries:
             event = entry.event
             (self.ending if isinstance(event, RunFinished | RunFailed) else others).append(entry)

@@ -11,7 +11,7 @@ import time
 
 from detrdistill.engine.processes import never_spin
 from detrdistill.events import StageChanged
-from worker.journal import Entry
+from worker.journal import JournalEntry
 from worker.protocol import RunSpec
 
 SPEC_FILE = "spec.json"
@@ -47,13 +47,13 @@ class TrainingProcess:
         self._log = spec.work / LOG_FILE
         self._heard_at = time.monotonic()
         self._is_under_way = False
-        self._entries: queue.Queue[Entry] = queue.Queue()
+        self._entries: queue.Queue[JournalEntry] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name="read-events", daemon=True)
         self._reader.start()
 
-    def entries(self, wait_seconds: float) -> list[Entry]:
+    def entries(self, wait_seconds: float) -> list[JournalEntry]:
         """What has been reported since the last call, after waiting a moment for the first."""
-        found: list[Entry] = []
+        found: list[JournalEntry] = []
         try:
             found.append(self._entries.get(timeout=wait_seconds))
             while True:
@@ -127,7 +127,7 @@ class TrainingProcess:
                 self._is_under_way = True
                 continue
             try:
-                entry = Entry.parse(line)
+                entry = JournalEntry.parse(line)
             except ValueError as error:
                 sys.stderr.write(f"{error}: {line[:200]!r}\n")
                 continue

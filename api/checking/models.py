@@ -39,7 +39,7 @@ def checked_constraints(table: str) -> tuple[CheckConstraint, Index]:
     )
 
 
-class Checker(Base):
+class CheckerRow(Base):
     """A checker process and its last sign of life."""
 
     __tablename__ = "checkers"

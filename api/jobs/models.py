@@ -95,7 +95,7 @@ class Metric(Base):
     value: Mapped[float]
 
 
-class Evaluation(Base):
+class EvaluationRow(Base):
     """COCO metrics of one detector at one step."""
 
     __tablename__ = "evaluations"

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.jobs.files import JobFile
-from api.jobs.models import Artifact, Evaluation, Job, JobEvent, Metric
+from api.jobs.models import Artifact, EvaluationRow, Job, JobEvent, Metric
 from api.live import CHANNEL
 
 EventKey = tuple[str, str, str, int]
@@ -54,7 +54,7 @@ def told(session: Session, job_id: UUID) -> set[EventKey]:
 def forget_run(session: Session, job_id: UUID) -> None:
     """Take curves, evaluations and the run's own events back: the job begins anew."""
     session.execute(delete(Metric).where(Metric.job_id == job_id))
-    session.execute(delete(Evaluation).where(Evaluation.job_id == job_id))
+    session.execute(delete(EvaluationRow).where(EvaluationRow.job_id == job_id))
     session.execute(delete(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind.in_(_RUN_EVENTS)))
 
 
@@ -81,23 +81,25 @@ def add_metrics(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def add_evaluation(session: Session, row: Mapping[str, Any]) -> None:
     """Write COCO metrics; an evaluation that a resumed run repeats replaces the earlier one."""
-    statement = insert(Evaluation).values(**row)
+    statement = insert(EvaluationRow).values(**row)
     values = {name: statement.excluded[name] for name in row if name not in ("job_id", "role", "step")}
-    keys = list(Evaluation.__mapper__.primary_key)
+    keys = list(EvaluationRow.__mapper__.primary_key)
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
 
-def evaluations(session: Session, job_id: UUID) -> Sequence[Evaluation]:
+def evaluations(session: Session, job_id: UUID) -> Sequence[EvaluationRow]:
     """COCO metrics of a job, by role and step."""
-    query = select(Evaluation).where(Evaluation.job_id == job_id)
-    return session.scalars(query.order_by(Evaluation.role, Evaluation.step)).all()
+    query = select(EvaluationRow).where(EvaluationRow.job_id == job_id)
+    return session.scalars(query.order_by(EvaluationRow.role, EvaluationRow.step)).all()
 
 
 def best_aps(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, float]]:
     """Highest AP of each role so far, for a list of jobs."""
-    query = select(Evaluation.job_id, Evaluation.role, func.max(Evaluation.ap)).where(Evaluation.job_id.in_(job_ids))
+    query = select(EvaluationRow.job_id, EvaluationRow.role, func.max(EvaluationRow.ap)).where(
+        EvaluationRow.job_id.in_(job_ids)
+    )
     found: dict[UUID, dict[str, float]] = {}
-    for job_id, role, ap in session.execute(query.group_by(Evaluation.job_id, Evaluation.role)):
+    for job_id, role, ap in session.execute(query.group_by(EvaluationRow.job_id, EvaluationRow.role)):
         found.setdefault(job_id, {})[role] = ap
     return found
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
-from api.jobs.models import Evaluation, Job
+from api.jobs.models import EvaluationRow, Job
 from api.jobs.states import JobState
 from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
 from detrdistill.schema.run import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
@@ -174,7 +174,7 @@ class EvaluationView(CocoMetrics):
     epoch: float
 
     @classmethod
-    def of(cls, row: Evaluation) -> "EvaluationView":
+    def of(cls, row: EvaluationRow) -> "EvaluationView":
         """The view of a row."""
         return cls.model_validate(row)
 

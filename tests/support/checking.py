@@ -11,7 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
-from api.checking.models import Checker as CheckerRow
+from api.checking.models import CheckerRow
 from api.settings import Settings
 from worker.checker.checker import Checker
 from worker.checker.client import CheckServer

@@ -13,7 +13,7 @@ from api.settings import Settings
 from detrdistill.events import CheckpointSaved, Event, RunFailed, StageChanged
 from tests.api.test_states import LEASE, add_job
 from tests.worker.test_journal import step
-from worker.journal import Entry, Journal, begin
+from worker.journal import Journal, JournalEntry, begin
 from worker.reporter import Reporter
 from worker.scheduler import sweep
 
@@ -34,8 +34,8 @@ def checkpoint(number: int) -> CheckpointSaved:
     return CheckpointSaved(role="student", step=number, file=f"step-{number}.pt", sha256="0")
 
 
-def numbered(after: int, *events: Event) -> list[Entry]:
-    return [Entry(after + index, event) for index, event in enumerate(events, start=1)]
+def numbered(after: int, *events: Event) -> list[JournalEntry]:
+    return [JournalEntry(after + index, event) for index, event in enumerate(events, start=1)]
 
 
 def told(engine: Engine) -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from detrdistill.events import CocoMetrics, Event, ModelReport, RunFailed, RunFi
 from tests.api.test_states import add_job
 from tests.worker.test_journal import step
 from worker import supervisor
-from worker.journal import Entry, Journal
+from worker.journal import Journal, JournalEntry
 from worker.protocol import RunSpec
 from worker.scheduler import sweep
 
@@ -51,7 +51,7 @@ class Training:
         self.looks += 1
         return self.looks > 2
 
-    def entries(self, _: float) -> list[Entry]:
+    def entries(self, _: float) -> list[JournalEntry]:
         found, self.waiting = self.waiting, []
         return found
 

@@ -37,7 +37,7 @@ def run_check(check: Check, request: CheckRequest, output: int, scratch: Path) -
         scratch: empty folder to work in.
     """
     _bound(request.bounds, scratch)
-    outcome = _outcome(check, request, _Signs(output))
+    outcome = _outcome(check, request, _ProgressSigns(output))
     try:
         content = outcome.model_dump_json().encode()
     except ValueError:  # half characters
@@ -63,7 +63,7 @@ def says_no_memory(text: str) -> bool:
     return _NO_MEMORY.search(text) is not None
 
 
-class _Signs:
+class _ProgressSigns:
     """Signs of progress, not too many."""
 
     def __init__(self, output: int):
