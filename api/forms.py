@@ -1,9 +1,8 @@
 """Fields that several routes share."""
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import File, Form, Query, UploadFile
+from fastapi import File, Form, UploadFile
 
 PLAIN_TEXT = r"^[^\x00-\x1f\x7f]+$"
 """What a database keeps and a terminal shows: no control characters."""
@@ -21,5 +20,3 @@ PathField = Annotated[
     ),
 ]
 FilesField = Annotated[list[UploadFile], File(default_factory=list, description="one zip, or the files one by one")]
-Limit = Annotated[int, Query(ge=1, le=100)]
-After = Annotated[UUID | None, Query(description="id of the last entry of the page before")]

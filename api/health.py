@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from api.checking import checkers
+from api.checking import repository as checkers
 from api.db import DbSession
 from api.errors import problems
 from api.routing import ApiRoute

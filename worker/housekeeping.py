@@ -7,7 +7,7 @@ from sqlalchemy import Engine, cast, delete, exists, func, select, true
 from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.orm import Session
 
-from api.checking import checkers
+from api.checking import repository as checkers
 from api.checking.models import ResourceState
 from api.checking.states import RESOURCES, ResourceKind
 from api.checkpoints.models import Checkpoint

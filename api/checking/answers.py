@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from api.checking import checkers
+from api.checking import repository as checkers
 from api.checking.models import ResourceState
 from api.checking.states import RESOURCES, Resource, ResourceKind, announce, kind_of
 from api.db import get_engine

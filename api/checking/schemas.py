@@ -2,8 +2,6 @@
 
 from pydantic import BaseModel, Field
 
-MOST_CLASSES_LISTED = 100
-
 
 class ResourceError(BaseModel):
     """Why a data set or checkpoint was refused."""

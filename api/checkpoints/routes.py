@@ -7,12 +7,13 @@ from fastapi import APIRouter, Form, Request, Response, UploadFile, status
 from fastapi.concurrency import run_in_threadpool
 
 from api.checking.answers import settled, still_checking
-from api.checkpoints import listing, service
+from api.checkpoints import repository, service
 from api.checkpoints.models import Checkpoint
 from api.checkpoints.schemas import CheckpointPage, CheckpointView
 from api.db import DbSession
 from api.errors import NotFound, problems
-from api.forms import After, FilesField, Limit, NameField, PathField
+from api.forms import FilesField, NameField, PathField
+from api.pagination import After, Limit
 from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
@@ -68,13 +69,14 @@ def _create(
 @router.get("", responses=problems(422, 503))
 def list_checkpoints(session: DbSession, limit: Limit = 20, after: After = None) -> CheckpointPage:
     """List checkpoints, newest first; of each at most the first 100 class names."""
-    return listing.page(session, after, limit)
+    rows, has_more = repository.page(session, after, limit)
+    return CheckpointPage(data=[CheckpointView.of(row, **instead) for row, instead in rows], has_more=has_more)
 
 
 @router.get("/{checkpoint_id}", responses=problems(404, 422, 503))
 def get_checkpoint(checkpoint_id: UUID, session: DbSession) -> CheckpointView:
     """Show a checkpoint."""
-    checkpoint = session.get(Checkpoint, checkpoint_id)
+    checkpoint = repository.find(session, checkpoint_id)
     if checkpoint is None:
         raise NotFound(f"There is no checkpoint {checkpoint_id}.")
     return CheckpointView.of(checkpoint)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from api.checking.models import ResourceState
 from api.checking.schemas import ResourceError
 from api.checkpoints.models import Checkpoint
+from api.pagination import Page
 from detrdistill.catalog import FamilyName
 from detrdistill.files.checkpoints import CoverageFacts
 
@@ -54,8 +55,5 @@ class CheckpointView(BaseModel):
         return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | instead)
 
 
-class CheckpointPage(BaseModel):
+class CheckpointPage(Page[CheckpointView]):
     """Some checkpoints, newest first."""
-
-    data: list[CheckpointView]
-    has_more: bool = Field(description="more follow; ask with `after` set to the last id")

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Form, Request, Response, UploadFile, status
 from fastapi.concurrency import run_in_threadpool
 
 from api.checking.answers import settled, still_checking
-from api.datasets import listing, service
+from api.datasets import repository, service
 from api.datasets.models import Dataset
 from api.datasets.schemas import DatasetPage, DatasetView
 from api.db import DbSession
 from api.errors import NotFound, problems
-from api.forms import After, FilesField, Limit, NameField, PathField
+from api.forms import FilesField, NameField, PathField
+from api.pagination import After, Limit
 from api.routing import ApiRoute
 from api.storage import get_storage
 from api.uploads import exactly_one
@@ -67,13 +68,14 @@ def _create(
 @router.get("", responses=problems(422, 503))
 def list_datasets(session: DbSession, limit: Limit = 20, after: After = None) -> DatasetPage:
     """List data sets, newest first; of each at most the first 100 class names."""
-    return listing.page(session, after, limit)
+    rows, has_more = repository.page(session, after, limit)
+    return DatasetPage(data=[DatasetView.of(row, **instead) for row, instead in rows], has_more=has_more)
 
 
 @router.get("/{dataset_id}", responses=problems(404, 422, 503))
 def get_dataset(dataset_id: UUID, session: DbSession) -> DatasetView:
     """Show a data set."""
-    dataset = session.get(Dataset, dataset_id)
+    dataset = repository.find(session, dataset_id)
     if dataset is None:
         raise NotFound(f"There is no data set {dataset_id}.")
     return DatasetView.of(dataset)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from api.checking.models import ResourceState
 from api.checking.schemas import ResourceError
 from api.datasets.models import Dataset
+from api.pagination import Page
 from detrdistill.files.coco import DatasetOptions
 
 
@@ -44,8 +45,5 @@ class DatasetView(BaseModel):
         return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | instead)
 
 
-class DatasetPage(BaseModel):
+class DatasetPage(Page[DatasetView]):
     """Some data sets, newest first."""
-
-    data: list[DatasetView]
-    has_more: bool = Field(description="more follow; ask with `after` set to the last id")

@@ -4,6 +4,9 @@ An attempt claims the key with a lease, as a worker claims a job. The transactio
 key as executed (see `_mark`), so that a crash between never makes a second resource; the answer is stored after it. An
 attempt that finds a key executed but without an answer gives the resource as it is now. Requests that were refused
 leave the key free.
+
+A key is no resource that anybody lists, so that there is no `repository.py`: its few statements are part of the protocol
+and stand here.
 """
 
 import asyncio

@@ -5,13 +5,15 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Select, delete, func, select
+from sqlalchemy import BigInteger, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.jobs.files import JobFile
 from api.jobs.models import Artifact, EvaluationRow, Job, JobEvent, Metric
+from api.jobs.states import JobState
 from api.live import CHANNEL
+from api.pagination import newest_first
 
 EventKey = tuple[str, str, str, int]
 """Kind, role or stage, name of a further teacher, and step."""
@@ -23,12 +25,11 @@ def find(session: Session, job_id: UUID) -> Job | None:
     return session.get(Job, job_id)
 
 
-def page(session: Session, query: Select[Job], after: UUID | None, limit: int) -> tuple[Sequence[Job], bool]:
-    """Jobs newest first, after a given one; and whether there are more."""
-    if after is not None:
-        query = query.where(Job.id < after)
-    rows = session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)).all()
-    return rows[:limit], len(rows) > limit
+def page(session: Session, state: JobState | None, after: UUID | None, limit: int) -> tuple[list[Job], bool]:
+    """Jobs in a state, or all, newest first, after a given one; and whether there are more."""
+    query = select(Job) if state is None else select(Job).where(Job.state == state)
+    rows, has_more = newest_first(session, query, Job.id, after, limit)
+    return [row[0] for row in rows], has_more
 
 
 def add_events(session: Session, job_id: UUID, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

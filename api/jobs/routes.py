@@ -6,7 +6,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response, status
 from pydantic import StringConstraints
-from sqlalchemy import select
 
 from api.db import DbSession
 from api.errors import NotFound, problems
@@ -15,6 +14,7 @@ from api.jobs import repository, service
 from api.jobs.models import Job
 from api.jobs.schemas import EvaluationView, JobCreate, JobDetail, JobMetrics, JobPage, JobRetry, JobView, Series
 from api.jobs.states import JobState
+from api.pagination import After, Limit
 from api.routing import ApiRoute
 from detrdistill.events import Role
 
@@ -42,13 +42,12 @@ def create_job(
 @router.get("", responses=problems(422, 503))
 def list_jobs(
     session: DbSession,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    after: Annotated[UUID | None, Query(description="id of the last job of the page before")] = None,
+    limit: Limit = 20,
+    after: After = None,
     state: Annotated[JobState | None, Query(description="only jobs in this state")] = None,
 ) -> JobPage:
     """List jobs, newest first."""
-    query = select(Job) if state is None else select(Job).where(Job.state == state)
-    jobs, has_more = repository.page(session, query, after, limit)
+    jobs, has_more = repository.page(session, state, after, limit)
     aps = repository.best_aps(session, [job.id for job in jobs])
     return JobPage(data=[JobView.of(job, aps.get(job.id, {})) for job in jobs], has_more=has_more)
 

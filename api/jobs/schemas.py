@@ -10,6 +10,7 @@ from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
 from api.jobs.models import EvaluationRow, Job
 from api.jobs.states import JobState
+from api.pagination import Page
 from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
 from detrdistill.schema.run import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
 
@@ -147,11 +148,8 @@ class JobDetail(JobView):
     last_event_id: int = Field(description="newest event this view includes; events after it come from the stream")
 
 
-class JobPage(BaseModel):
+class JobPage(Page[JobView]):
     """Some jobs, newest first."""
-
-    data: list[JobView] = Field(max_length=100)
-    has_more: bool = Field(description="more follow; ask with `after` set to the last id")
 
 
 class Series(BaseModel):

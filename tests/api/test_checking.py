@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from api.app import create_app
-from api.checking import checkers, states
+from api.checking import repository as checkers
+from api.checking import states
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.db import get_engine

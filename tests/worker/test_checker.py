@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
-from api.checking import checkers, states
+from api.checking import repository as checkers
+from api.checking import states
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.jobs import held

@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
-from api.checking import checkers, states
+from api.checking import repository as checkers
+from api.checking import states
 from api.checking.states import CHECKS_CHANNEL, CheckClaim
 from api.settings import Settings
 from api.storage import Storage

@@ -1,4 +1,4 @@
-"""Signs of life of the checkers."""
+"""Signs of life of the checkers. What is checked has its columns in `columns` and its life in `states`."""
 
 from collections.abc import Sequence
 

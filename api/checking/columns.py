@@ -1,13 +1,14 @@
-"""Columns of a list, whose rows are small whatever the number of classes."""
+"""Columns of a list of data sets or checkpoints, whose rows are small whatever the number of classes."""
 
 from typing import Any
 
 from sqlalchemy import ColumnElement, cast, func
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
-from api.checking.schemas import MOST_CLASSES_LISTED
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
+
+MOST_CLASSES_LISTED = 100
 
 
 def first_classes(model: type[Dataset] | type[Checkpoint]) -> ColumnElement[Any]:
