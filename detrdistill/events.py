@@ -4,12 +4,56 @@ The engine emits these objects through its `report` callback. The worker writes 
 prints them; neither looks into the engine.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Role = Literal["teacher", "student", "control"]
 Stage = Literal["prepare", "teacher_gate", "train_student", "train_control", "export"]
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """A stage in words for people."""
+
+    title: str
+    activity: str
+    """What the run does meanwhile."""
+
+
+STAGES: Mapping[Stage, StageInfo] = MappingProxyType({
+    "prepare": StageInfo("Prepare", "reading data and weights"),
+    "teacher_gate": StageInfo("Teacher gate", "evaluating the teacher"),
+    "train_student": StageInfo("Train student", "training the student"),
+    "train_control": StageInfo("Train control", "training the control"),
+    "export": StageInfo("Export and verify", "exporting and verifying"),
+})  # fmt: skip
+"""Every stage, in the order of a run; a run without a teacher or a control leaves theirs out."""
+
+
+@dataclass(frozen=True)
+class CurveInfo:
+    """A training curve, or a group of them: `<name>` itself, or `<name>.<term>` for each term."""
+
+    title: str
+    terms: tuple[str, ...] = ()
+
+
+_DETECTION_TERMS = ("classification", "l1", "giou", "fgl", "ddf")
+CURVES: Mapping[str, CurveInfo] = MappingProxyType({
+    "total": CurveInfo("Total loss"),
+    "detection": CurveInfo("Detection loss", _DETECTION_TERMS),
+    "proposal": CurveInfo("Proposals", _DETECTION_TERMS),
+    "denoising": CurveInfo("Denoising", _DETECTION_TERMS),
+    "lr": CurveInfo("Learning rate"),
+    "grad_norm": CurveInfo("Gradient norm"),
+    "images_per_second": CurveInfo("Images per second"),
+})  # fmt: skip
+"""The curves of every run, beside those of its methods, in the order to show them. `fgl` and `ddf` are there for
+detectors alone whose boxes are distributions over bins."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -45,7 +89,7 @@ class StageChanged(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["stage"] = "stage"
-    stage: Stage
+    stage: Stage = Field(description="what the run does from now on")
 
 
 class WeightsLoaded(BaseModel):
@@ -53,7 +97,7 @@ class WeightsLoaded(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["weights_loaded"] = "weights_loaded"
-    role: Role
+    role: Role = Field(description="which detector")
     teacher: str = Field(default="", description="name of a further teacher")
     loaded: int = Field(description="tensors of the model that the file filled")
     total: int = Field(description="tensors of the model: weights and statistics, shared ones once")
@@ -70,15 +114,15 @@ class StepLogged(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["step"] = "step"
-    role: Role
+    role: Role = Field(description="which detector is trained")
     step: int = Field(description="optimiser steps done")
-    total_steps: int
+    total_steps: int = Field(description="optimiser steps of the whole training of this detector")
     epoch: float = Field(description="passes over the training set done, fractional")
-    lr: float
+    lr: float = Field(description="learning rate")
     grad_norm: float = Field(description="L2 norm before clipping")
     losses: dict[str, float] = Field(description="unweighted terms and `total`, the weighted sum")
     weights: dict[str, float] = Field(description="coefficient of each term in the last of these steps")
-    images_per_second: float
+    images_per_second: float = Field(description="training images per second")
     progress: float = Field(description="fraction of the whole run's training steps done, in [0, 1]")
     eta_seconds: float = Field(description="estimated time to the end of the whole run")
 
@@ -88,11 +132,11 @@ class Evaluated(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["evaluated"] = "evaluated"
-    role: Role
+    role: Role = Field(description="which detector")
     teacher: str = Field(default="", description="name of a further teacher")
     step: int = Field(description="optimiser steps done; 0 for the teacher")
-    epoch: float
-    metrics: CocoMetrics
+    epoch: float = Field(description="passes over the training set done, fractional")
+    metrics: CocoMetrics = Field(description="COCO metrics on the validation split")
 
 
 class CheckpointSaved(BaseModel):
@@ -100,10 +144,10 @@ class CheckpointSaved(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["checkpoint"] = "checkpoint"
-    role: Role
-    step: int
+    role: Role = Field(description="which detector is trained")
+    step: int = Field(description="optimiser steps done")
     file: str = Field(description="path below the run's work directory")
-    sha256: str
+    sha256: str = Field(description="digest of the file")
 
 
 class ModelReport(BaseModel):
@@ -143,7 +187,7 @@ class RunFinished(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["finished"] = "finished"
-    result: RunResult
+    result: RunResult = Field(description="what the run found")
 
 
 class RunFailed(BaseModel):
@@ -151,10 +195,10 @@ class RunFailed(BaseModel):
 
     model_config = _FROZEN
     kind: Literal["failed"] = "failed"
-    code: str
-    message: str
-    hint: str = ""
-    pointer: str = ""
+    code: str = Field(description="the kind of error, for programs")
+    message: str = Field(description="what went wrong, in words for people")
+    hint: str = Field(default="", description="what to do")
+    pointer: str = Field(default="", description="JSON pointer to the field at fault, if there is one")
 
 
 class RunStopped(BaseModel):
@@ -171,3 +215,8 @@ Event = Annotated[
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 """Parses one line: `EVENT.validate_json(line)`."""
+
+RUN_EVENTS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {model.model_fields["kind"].default: model for model in get_args(get_args(Event)[0])}
+)
+"""Every event of a run by its kind."""

@@ -4,7 +4,6 @@ Every event is written once. What a resumed run repeats after its checkpoint has
 evaluation or a checkpoint that the log has is not added again.
 """
 
-import json
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -105,8 +104,7 @@ class Reporter:
             if isinstance(event, Evaluated) and not event.teacher:  # there is one teacher in the table and the charts
                 row = {"job_id": job_id, "role": event.role, "step": event.step, "epoch": event.epoch}
                 repository.add_evaluation(session, row | event.metrics.model_dump())
-        log = [(event.kind, json.loads(event.model_dump_json(exclude={"kind"}))) for event in events]
-        repository.add_events(session, job_id, log)
+        repository.add_events(session, job_id, events)
 
 
 def _key(event: Event) -> _Key | None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs import held, repository, states
+from api.jobs.events import StateChanged
 from api.jobs.states import Claim
 from api.settings import Settings, get_settings
 from api.storage import Storage
@@ -29,9 +30,10 @@ _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _BROKER_RETRY_SECONDS = 2.0
 _HOUSEKEEPING_SECONDS = 3600.0
-_LEASE_EXPIRED = json.dumps(
-    {"code": "worker_lost", "message": "The worker stopped answering; the job goes on from its last checkpoint."}
-)
+_LEASE_EXPIRED = {
+    "code": "worker_lost",
+    "message": "The worker stopped answering; the job goes on from its last checkpoint.",
+}
 
 
 def main() -> None:
@@ -77,11 +79,12 @@ def sweep(engine: Engine, settings: Settings) -> None:
     """Take back running jobs whose lease has expired; what their journals hold is written first."""
     storage = Storage(settings.storage_dir)
     with Session(engine) as session, session.begin():
-        found = states.sweep(session, _LEASE_EXPIRED, lambda owned: _write_journal(engine, session, storage, owned))
+        found = states.sweep(
+            session, json.dumps(_LEASE_EXPIRED), lambda owned: _write_journal(engine, session, storage, owned)
+        )
         for job_id, state in found:
             _log.warning("job %s: its lease has expired; now %s", job_id, state)
-            event = {"state": state, "error": json.loads(_LEASE_EXPIRED)}
-            repository.add_events(session, job_id, [("state", event)])
+            repository.add_events(session, job_id, [StateChanged(state=state, error=_LEASE_EXPIRED)])
 
 
 def _write_journal(engine: Engine, session: Session, storage: Storage, owned: Claim) -> None:

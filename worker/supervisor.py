@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.jobs import repository, states
+from api.jobs.events import StateChanged
 from api.jobs.files import job_files
 from api.jobs.states import Claim, JobState
 from api.settings import Settings
@@ -53,8 +54,8 @@ def run_job(engine: Engine, settings: Settings, job_id: UUID, worker: str, drain
         owned = states.claim(session, job_id, worker, settings.lease_seconds)
         if owned is None:
             return
-        event = {"state": JobState.RUNNING, "attempt": owned.attempt, "worker": worker}
-        repository.add_events(session, job_id, [("state", event)])
+        event = StateChanged(state=JobState.RUNNING, attempt=owned.attempt, worker=worker)
+        repository.add_events(session, job_id, [event])
     _log.info("job %s: attempt %d", job_id, owned.attempt)
     _Attempt(engine, settings, owned).run(draining)
 
@@ -273,8 +274,8 @@ class _Attempt:
                 error = self._interruption()
                 state = states.requeue(session, owned, json.dumps(error), count_attempt=not asked)
         _log.info("job %s: %s", owned.job_id, state)
-        details = {} if error is None else {"error": error}
-        repository.add_events(session, owned.job_id, [("state", {"state": state} | details)])
+        if state is not None:
+            repository.add_events(session, owned.job_id, [StateChanged(state=state, error=error)])
         return state
 
     def _interruption(self) -> dict[str, str]:

@@ -5,8 +5,8 @@ key as executed (see `_mark`), so that a crash between never makes a second reso
 attempt that finds a key executed but without an answer gives the resource as it is now. Requests that were refused
 leave the key free.
 
-A key is no resource that anybody lists, so that there is no `repository.py`: its few statements are part of the protocol
-and stand here.
+A key is no resource that anybody lists, so that there is no `repository.py`: its few statements are part of the
+protocol and stand here.
 """
 
 import asyncio

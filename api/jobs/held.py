@@ -20,6 +20,7 @@ from api.datasets.models import Dataset
 from api.errors import ApiError
 from api.jobs import repository, states
 from api.jobs.checks import check_job, check_parts, teacher_pointer
+from api.jobs.events import StateChanged
 from api.jobs.models import Job
 from api.jobs.states import JobState
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig, TrainConfig
@@ -122,14 +123,13 @@ def _settle(session: Session, job_id: UUID) -> None:
         _fail(session, job_id, {"code": "internal", "message": message, "hint": "", "pointer": ""})
     else:
         states.hold(session, job_id, json.dumps(waiting_for))
-        event = {"state": JobState.QUEUED, "waiting_for": waiting_for}
-        repository.add_events(session, job_id, [("state", event)])
+        repository.add_events(session, job_id, [StateChanged(state=JobState.QUEUED, waiting_for=waiting_for)])
         _log.info("job %s: waits for %s", job_id, ", ".join(waiting_for) or "a worker")
 
 
 def _fail(session: Session, job_id: UUID, error: dict[str, str]) -> None:
     states.fail_held(session, job_id, json.dumps(error))
-    repository.add_events(session, job_id, [("state", {"state": JobState.FAILED, "error": error})])
+    repository.add_events(session, job_id, [StateChanged(state=JobState.FAILED, error=error)])
     _log.info("job %s: failed, %s", job_id, error["code"])
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from api.jobs.events import AnyEvent, data_of
 from api.jobs.files import JobFile
 from api.jobs.models import Artifact, EvaluationRow, Job, JobEvent, Metric
 from api.jobs.states import JobState
@@ -32,9 +33,9 @@ def page(session: Session, state: JobState | None, after: UUID | None, limit: in
     return [row[0] for row in rows], has_more
 
 
-def add_events(session: Session, job_id: UUID, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+def add_events(session: Session, job_id: UUID, events: Iterable[AnyEvent]) -> None:
     """Append events and wake whoever watches the job. The caller has locked the job's row in this transaction."""
-    rows = [{"job_id": job_id, "kind": kind, "data": dict(data)} for kind, data in events]
+    rows = [{"job_id": job_id, "kind": event.kind, "data": data_of(event)} for event in events]
     if rows:
         session.execute(insert(JobEvent), rows)
         session.execute(select(func.pg_notify(CHANNEL, str(job_id))))

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.errors import Conflict, NotFound
 from api.jobs import held, repository, states
+from api.jobs.events import StateChanged
 from api.jobs.models import Job
 from api.jobs.schemas import JobCreate, JobRetry
 from api.jobs.states import JobState
@@ -43,8 +44,8 @@ def submit(session: Session, request: JobCreate) -> Job:
         session.rollback()
         held.find_parts(session, ids)  # what was refused meanwhile may be gone
         raise
-    details = {"waiting_for": waiting_for} if waiting_for else {}
-    repository.add_events(session, job.id, [("state", {"state": JobState.QUEUED} | details)])
+    event = StateChanged(state=JobState.QUEUED, waiting_for=waiting_for or None)
+    repository.add_events(session, job.id, [event])
     session.commit()
     return job
 
@@ -57,7 +58,7 @@ def cancel(session: Session, job_id: UUID) -> Job:
     """
     state = states.request_cancel(session, job_id)
     if state is not None:
-        repository.add_events(session, job_id, [("state", {"state": state, "cancel_requested": True})])
+        repository.add_events(session, job_id, [StateChanged(state=state, cancel_requested=True)])
     session.commit()
     job = repository.find(session, job_id)
     if job is None:
@@ -75,7 +76,7 @@ def retry(session: Session, job_id: UUID, request: JobRetry) -> Job:
     if states.retry(session, job_id, from_start=request.begin == "start"):
         if request.begin == "start":
             repository.forget_run(session, job_id)
-        repository.add_events(session, job_id, [("state", {"state": JobState.QUEUED, "retry": request.begin})])
+        repository.add_events(session, job_id, [StateChanged(state=JobState.QUEUED, retry=request.begin)])
         session.commit()
         return session.get_one(Job, job_id, populate_existing=True)
     job = repository.find(session, job_id)

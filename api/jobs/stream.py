@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from api.db import get_engine
 from api.errors import ApiError, NotFound, problems
 from api.jobs import repository
+from api.jobs.events import EVENTS
 from api.jobs.models import JobEvent
 from api.jobs.states import JobState
 from api.live import POLL_SECONDS, Live
@@ -31,10 +32,10 @@ _RETRY_MILLISECONDS = 3000
 _BATCH = 500
 _MOST_JOBS = 50
 
-_DESCRIPTION = """Follow a job live (text/event-stream).
+_DESCRIPTION = f"""Follow a job live (text/event-stream).
 
-Each event has an id, a name and a JSON object with the time (`at`) and the job (`job_id`). Names: `state`, `stage`,
-`weights_loaded`, `step`, `evaluated`, `checkpoint`, `finished`, `failed`, `requeued`, `artifacts`. All events after
+Each event has an id, a name and a JSON object with the time (`at`) and the job (`job_id`). Names:
+{", ".join(f"`{name}`" for name in EVENTS)}; `GET /catalog` describes each with its fields. All events after
 `Last-Event-ID` (or `after`) are sent first, then each new one as it happens; after the last event of a finished job the
 stream ends, and asking again answers 204."""
 

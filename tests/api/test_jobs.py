@@ -10,9 +10,11 @@ from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs import repository, states
+from api.jobs.events import StateChanged
 from api.jobs.files import JobFile
 from api.jobs.states import JobState
-from detrdistill.events import CocoMetrics
+from detrdistill.events import CocoMetrics, StageChanged
+from tests.support.events import step
 from tests.support.problems import NOBODY, assert_problem
 
 
@@ -106,9 +108,9 @@ def test_events_are_replayed_after_an_id_and_end_with_the_job(client: TestClient
     owned = start(job["id"])
     with Session(get_engine()) as session, session.begin():
         assert states.update_progress(session, owned, {"stage": "prepare"})
-        repository.add_events(session, owned.job_id, [("stage", {"stage": "prepare"})])
+        repository.add_events(session, owned.job_id, [StageChanged(stage="prepare")])
         states.finish(session, owned, JobState.FAILED, error='{"code": "x", "message": "y"}', result=None)
-        repository.add_events(session, owned.job_id, [("state", {"state": "failed"})])
+        repository.add_events(session, owned.job_id, [StateChanged(state=JobState.FAILED)])
     with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         events = parse(stream.read().decode())
@@ -259,7 +261,7 @@ def test_a_job_that_has_ended_is_retried(client: TestClient, job_request: dict):
     with Session(get_engine()) as session, session.begin():
         rows = [{"role": "student", "name": "total", "step": 1, "epoch": 1.0, "value": 1.0}]
         repository.add_metrics(session, [row | {"job_id": owned.job_id} for row in rows])
-        repository.add_events(session, owned.job_id, [("step", {"role": "student", "step": 1})])
+        repository.add_events(session, owned.job_id, [step(1)])
         states.finish(session, owned, JobState.FAILED, error='{"code": "x", "message": "y"}', result=None)
     assert client.post(f"/jobs/{job['id']}/retry", json={"from": "checkpoint"}).status_code == 202
     assert len(client.get(f"/jobs/{job['id']}/metrics").json()["series"]) == 1, "it goes on with the curve it has"

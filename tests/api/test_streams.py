@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from api.db import get_engine
 from api.jobs import repository
+from detrdistill.events import StageChanged
 from tests.support.problems import assert_problem
 
 
@@ -21,7 +22,7 @@ def ended_jobs(client: TestClient, job_request: dict) -> Iterator[list[str]]:
     with Session(get_engine()) as session:
         for stage in ("prepare", "train_student"):
             for job_id in ids:
-                repository.add_events(session, UUID(job_id), [("stage", {"stage": stage})])
+                repository.add_events(session, UUID(job_id), [StageChanged(stage=stage)])
                 session.commit()
     for job_id in ids:
         assert client.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelled"

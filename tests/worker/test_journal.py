@@ -4,28 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from detrdistill.events import StageChanged, StepLogged
+from detrdistill.events import StageChanged
+from tests.support.events import step
 from tests.worker.test_failures import small_disk  # noqa: F401  a fixture
 from worker import journal
 from worker.journal import Journal, begin, read_last
 
 pytestmark = pytest.mark.fault
-
-
-def step(number: int) -> StepLogged:
-    return StepLogged(
-        role="student",
-        step=number,
-        total_steps=100,
-        epoch=1.0,
-        lr=1e-3,
-        grad_norm=1.0,
-        losses={"total": 1.0},
-        weights={},
-        images_per_second=1.0,
-        progress=number / 100,
-        eta_seconds=1.0,
-    )
 
 
 def write(path: Path, after: int, *steps: int) -> Journal:
