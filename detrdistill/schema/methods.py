@@ -1,10 +1,14 @@
-"""The schema of the distillation methods: one class each, a member of `Method`. Torch-free.
+"""The schema of the distillation methods: one class each, a member of `MethodConfig`; and what people are told of them,
+`METHODS`. Torch-free.
 
 Defaults that depend on another field (a method's `variant`) are filled in during validation, so a validated
 configuration is always explicit.
 """
 
-from typing import Annotated, Any, Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,9 +20,18 @@ STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, 
 MAX_COUNT = 2**31 - 1
 """Largest whole number where nothing else bounds it."""
 
-Variant = Literal["official", "paper", "recommended"]
-"""`recommended`, the default: what this project's measurements favour (docs/results.md). `official`: the released
-code's form. `paper`: the equations of arXiv 2211.10156. They differ; see method docs."""
+Variant = Annotated[
+    Literal["recommended", "official", "paper"],
+    Field(
+        description="Which defaults the other fields have. `recommended`: what this project's measurements favour "
+        "(docs/results.md). `official`: the released code. `paper`: the equations of arXiv 2211.10156."
+    ),
+]
+Schedule = Annotated[ScheduleConfig, Field(description="When the method is at work, and how its weight changes.")]
+GradientShare = Annotated[
+    GradientShareConfig | None,
+    Field(description="Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."),
+]
 
 
 def _with_defaults(values: Any, field: str, defaults: dict[str, dict[str, Any]]) -> Any:
@@ -38,9 +51,8 @@ class MatchedLogitsConfig(BaseModel):
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
     """Coefficient of the whole component (lambda 1). Official and paper: 1."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     class_weight: float = Field(default=1.0, ge=0)
     """Weight of the soft binary cross-entropy, in the matching cost and in the loss."""
     l1_weight: float = Field(default=5.0, ge=0)
@@ -79,6 +91,7 @@ class MatchedLogitsConfig(BaseModel):
     contrastive_weight: float = Field(default=0.0, ge=0)
     """Weight of the InfoNCE term on matched query embeddings, which only the release has. Official: 0.2."""
     contrastive_temperature: float = Field(default=0.07, gt=0)
+    """Divides the similarities of the InfoNCE term."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,9 +110,8 @@ class TargetFeaturesConfig(BaseModel):
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
     """Coefficient of the whole component (lambda 2). Official and paper: 1."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     source: Literal["neck", "memory"] = "memory"
     """Features before the transformer encoder, or what the decoder attends to. Official: neck."""
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
@@ -136,12 +148,11 @@ class QueryPriorConfig(BaseModel):
 
     kind: Literal["query_prior"] = "query_prior"
     variant: Variant = "recommended"
-    """Here `recommended` is the form of the paper."""
+    """Which defaults the other fields have. `official`: the released code. Here `recommended` is the paper's form."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "teacher_layer"
     """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
     predictions; Eq. 10 takes the teacher's own assignment of the same layer. Official: student."""
@@ -166,13 +177,13 @@ class DistillationPointsConfig(BaseModel):
     model_config = STRICT
 
     kind: Literal["distillation_points"] = "distillation_points"
-    variant: Literal["paper", "recommended"] = "recommended"
-    """`paper`: KD-DETR and, where it is silent, its release. `recommended`: fits heads with sigmoid scores better."""
+    variant: Literal["recommended", "paper"] = "recommended"
+    """Which defaults the other fields have. `paper`: KD-DETR and, where it is silent, its release.
+    `recommended`: fits heads with sigmoid scores better."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     general: int = Field(default=0, ge=0, le=1000)
     """Queries drawn at random in every step; 0: none. Paper: 300."""
     specific: bool = True
@@ -218,9 +229,8 @@ class FeatureMapsConfig(BaseModel):
     with most of its cells hidden."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     source: Literal["neck", "memory"] = "neck"
     """Features before the transformer encoder, or what the decoder attends to."""
     mask_ratio: float = Field(default=0.65, ge=0, lt=1)
@@ -241,9 +251,8 @@ class ForegroundMemoryConfig(BaseModel):
     kind: Literal["foreground_memory"] = "foreground_memory"
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component."""
-    schedule: ScheduleConfig = ScheduleConfig()
-    gradient_share: GradientShareConfig | None = None
-    """Let the weight follow the method's share of the gradient, from `weight` on; null: it stays."""
+    schedule: Schedule = ScheduleConfig()
+    gradient_share: GradientShare = None
     foreground_weight: float = Field(default=5e-5, ge=0)
     """alpha: weight of the cells inside ground truth, where each object counts the same."""
     background_weight: float = Field(default=1e-7, ge=0)
@@ -259,3 +268,113 @@ MethodConfig = Annotated[
     | ForegroundMemoryConfig,
     Field(discriminator="kind"),
 ]
+
+MethodKind = Literal[
+    "matched_logits", "target_features", "query_prior", "distillation_points", "feature_maps", "foreground_memory"
+]
+Signal = Literal["boxes and scores", "features", "queries"]
+"""What a method takes from its teacher; a black box gives the first alone."""
+VARIANT_TITLES: Mapping[str, str] = MappingProxyType({
+    "recommended": "recommended", "official": "released code", "paper": "paper", "fitnet": "FitNet", "mgd": "MGD",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodInfo:
+    """A method in words for people, and what its class of the schema does not say."""
+
+    config: type[BaseModel]
+    title: str
+    paper: str
+    summary: str
+    """What it does and when to use it."""
+    needs: tuple[Signal, ...]
+    """With its defaults."""
+    terms: tuple[str, ...]
+    """Names of the loss terms it can have, after its kind and a dot, in the order to show them."""
+
+    @property
+    def kind(self) -> MethodKind:
+        """Its name in a configuration."""
+        return self.config.model_fields["kind"].default
+
+    @property
+    def variant_field(self) -> Literal["variant", "form"] | None:
+        """The field that chooses between its variants; None: it has none."""
+        fields = self.config.model_fields
+        return "variant" if "variant" in fields else "form" if "form" in fields else None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of its variants; empty where it has none."""
+        return get_args(self.config.model_fields[self.variant_field].annotation) if self.variant_field else ()
+
+    @property
+    def default_variant(self) -> str | None:
+        """The variant of whoever names none."""
+        return self.config.model_fields[self.variant_field].default if self.variant_field else None
+
+    def defaults(self, variant: str | None = None) -> dict[str, Any]:
+        """What the fields are where only the kind is given, and a variant."""
+        given = {"kind": self.kind} | ({self.variant_field: variant} if self.variant_field and variant else {})
+        return self.config.model_validate(given).model_dump(mode="json")
+
+
+_BOX_TERMS = ("classification", "l1", "giou")
+_METHODS = (
+    MethodInfo(
+        config=MatchedLogitsConfig,
+        title="Hungarian-matching logits distillation",
+        paper="DETRDistill, arXiv 2211.10156, Eqs. 3 to 5",
+        summary="Imitates the teacher's class scores and boxes on matched queries of every decoder layer; the method "
+        "to start with, and the only one for a black-box teacher.",
+        needs=("boxes and scores",),
+        terms=(*_BOX_TERMS, "negative_l1", "negative_giou", "contrastive"),
+    ),
+    MethodInfo(
+        config=TargetFeaturesConfig,
+        title="Target-aware feature distillation",
+        paper="DETRDistill, arXiv 2211.10156, Eqs. 6 to 9",
+        summary="Imitates the teacher's feature maps where its good queries look; for a teacher and a student with "
+        "feature maps of a common stride.",
+        needs=("boxes and scores", "features", "queries"),
+        terms=("features",),
+    ),
+    MethodInfo(
+        config=QueryPriorConfig,
+        title="Query-prior assignment distillation",
+        paper="DETRDistill, arXiv 2211.10156, Eq. 10",
+        summary="Runs the teacher's queries through the student as an extra group in training, with the teacher's "
+        "assignment of the ground truth; to have a stable assignment from the first step on.",
+        needs=("boxes and scores", "queries"),
+        terms=_BOX_TERMS,
+    ),
+    MethodInfo(
+        config=DistillationPointsConfig,
+        title="Distillation points (KD-DETR)",
+        paper="KD-DETR, arXiv 2211.08071",
+        summary="Has teacher and student answer the same queries and imitates the answers without any matching; an "
+        "alternative to the matched logits.",
+        needs=("boxes and scores", "queries"),
+        terms=_BOX_TERMS,
+    ),
+    MethodInfo(
+        config=FeatureMapsConfig,
+        title="Feature imitation (FitNet, MGD)",
+        paper="FitNet, arXiv 1412.6550; MGD, arXiv 2205.01529",
+        summary="Imitates whole feature maps, everywhere alike; a baseline to compare the other methods with.",
+        needs=("features",),
+        terms=("features",),
+    ),
+    MethodInfo(
+        config=ForegroundMemoryConfig,
+        title="Foreground memory distillation (CLoCKDistill)",
+        paper="CLoCKDistill, arXiv 2502.10683",
+        summary="Imitates the features that the decoder attends to, with separate weights inside and outside the "
+        "ground truth; an alternative to the target-aware features.",
+        needs=("features",),
+        terms=("foreground", "background"),
+    ),
+)
+METHODS: Mapping[MethodKind, MethodInfo] = MappingProxyType({info.kind: info for info in _METHODS})
+"""Every method by its kind, in the order to show them."""
