@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount
 
+from api.error_codes import ERRORS
 from api.request_id import HEADER as REQUEST_ID
 from api.request_id import current_request_id
 from detrdistill.errors import DetrDistillError
@@ -47,7 +48,7 @@ class Problem(BaseModel):
     """An error, as RFC 9457 describes it."""
 
     type: str = Field(description="identifies the kind of problem", examples=["urn:detrdistill:problem:not_found"])
-    title: str
+    title: str = Field(description="the kind of problem, for people")
     status: int
     detail: str = Field(description="what happened, in words for people")
     code: str = Field(description="the kind of problem, for programs", examples=["dataset_invalid"])
@@ -158,7 +159,7 @@ def problem_response(
     """The response of an error. Words that quote the request are cut and made encodable."""
     problem = Problem(
         type=f"urn:detrdistill:problem:{code}",
-        title=HTTPStatus(status).phrase,
+        title=ERRORS[code].title if code in ERRORS else HTTPStatus(status).phrase,
         status=status,
         detail=_plain(detail),
         code=code,
