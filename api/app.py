@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 
-from api import health
+from api import catalog, health
 from api.checkpoints import routes as checkpoints
 from api.datasets import routes as datasets
 from api.db import get_engine
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.live = Live(settings.database_url)
-    for router in (jobs.router, stream.router, artifacts.router, health.router):
+    for router in (jobs.router, stream.router, artifacts.router, health.router, catalog.router):
         app.include_router(router, max_body_size=min(MAX_JSON_BYTES, settings.max_upload_bytes))
     for router in (datasets.router, checkpoints.router):
         app.include_router(router, max_body_size=settings.max_upload_bytes, form_limits=_FORM_LIMITS)
