@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from detrdistill.catalog.classic import CLASSIC
-from detrdistill.catalog.entries import Family, FamilyName, Size
+from detrdistill.catalog.entries import Family, FamilyName, Size, ViT
 from detrdistill.catalog.plain import PLAIN
 from detrdistill.catalog.real_time import REAL_TIME
 from detrdistill.errors import CheckpointError, ConfigError
@@ -72,10 +72,11 @@ def check_queries(
         )
 
 
-def check_side(side: int, multiple: int) -> None:
-    """Refuse an input that a detector cannot cut into its patches and windows.
+def check_side(family: FamilyName, side: int, multiple: int) -> None:
+    """Refuse an input whose side a detector cannot divide.
 
     Args:
+        family: of the detector; it says why.
         side: height or width of the input in pixels.
         multiple: pixels of which it must be a multiple.
 
@@ -86,7 +87,15 @@ def check_side(side: int, multiple: int) -> None:
         below = side // multiple * multiple
         nearest = f"{below} or {below + multiple}" if below else str(multiple)
         raise ConfigError(
-            f"This detector cuts its input into patches and windows of {multiple} px, and {side} is no multiple of it.",
+            f"image_size {side} is not divisible by {multiple}{_reason(family, multiple)}.",
             hint=f"Set data.image_size to a multiple of {multiple}, such as {nearest}.",
             pointer="/data/image_size",
         )
+
+
+def _reason(family: FamilyName, multiple: int) -> str:
+    """Where the multiple comes from, in brackets; empty where the family has no plain reason."""
+    entry = CATALOG[family]
+    if any(isinstance(size.backbone, ViT) for size in entry.sizes.values()):
+        return " (patch size x windows)"
+    return " (the largest stride)" if multiple == max(entry.memory_strides) else ""

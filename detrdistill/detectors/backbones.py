@@ -33,9 +33,9 @@ def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrai
             }
             return TimmBackboneConfig(**settings)
         case HGNetV2():
-            raise ValueError("HGNetV2 is the trunk of the D-FINE lineage only")
+            raise ValueError("HGNetV2 is a backbone of the D-FINE lineage only")
         case ViT() | Patches():
-            raise ValueError("plain vision transformers are trunks of LW-DETR, RF-DETR and YOLOS only")
+            raise ValueError("plain vision transformers are backbones of LW-DETR, RF-DETR and YOLOS only")
         case _:
             assert_never(backbone)
 

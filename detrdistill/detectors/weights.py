@@ -92,7 +92,7 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
 
     Raises:
         CheckpointError: the folder is not a supported detector, or a tensor has another shape than the model.
-        ConfigError: the detector cannot cut an input of this size into its patches and windows.
+        ConfigError: the detector cannot divide the side of this input.
     """
     stored = _read(folder)
     with _opened(folder) as tensors:
@@ -102,7 +102,7 @@ def load_detector(folder: Path, fallback_size: int) -> tuple[Detector, Coverage]
     _log.info("%s: %s", folder.name, stored.coverage)
     detector = wrap(model, Preprocessing.read(folder, fallback_size))
     for side in (detector.preprocessing.height, detector.preprocessing.width):
-        check_side(side, detector.side_multiple)
+        check_side(detector.family, side, detector.side_multiple)
     return detector.eval(), stored.coverage
 
 

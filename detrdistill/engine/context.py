@@ -116,7 +116,7 @@ class RunContext:
                 pointer="/student",
             )
             if size is not None:
-                check_side(size, student.side_multiple)
+                check_side(student.family, size, student.side_multiple)
                 student.preprocessing = replace(student.preprocessing, height=size, width=size)
             side = min(student.preprocessing.height, student.preprocessing.width)
             card = inspect_checkpoint(self.paths.student)

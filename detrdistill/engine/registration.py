@@ -47,7 +47,7 @@ def _check_detector(folder: Path) -> CheckpointFacts:
     coverage, side_multiple = measure(folder)
     preprocessing = Preprocessing.read(folder, DEFAULT_IMAGE_SIZE)
     for side in card.image_size or ():
-        check_side(side, side_multiple)
+        check_side(card.family, side, side_multiple)
     return CheckpointFacts(
         kind="detector",
         family=card.family,

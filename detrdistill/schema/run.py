@@ -201,7 +201,7 @@ def _check_fit(student: ArchitectureConfig | None, data: DataConfig) -> None:
         return
     size, image_size = student.resolve(), data.image_size or DEFAULT_IMAGE_SIZE
     try:
-        check_side(image_size, size.side_multiple)
+        check_side(student.family, image_size, size.side_multiple)
         check_queries(student.family, size.queries, image_size, levels=size.levels, two_stage=size.two_stage)
     except ConfigError as error:
         raise FieldError.of(error) from error

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from detrdistill.catalog import check_queries, check_side, size_of
+from detrdistill.catalog import FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
 
@@ -19,13 +19,23 @@ def test_an_input_that_windows_do_not_divide_is_refused():
     """LW-DETR cuts its input into 4 x 4 windows of patches of 16 px."""
     multiple = size_of("lw-detr", "tiny").side_multiple
     assert multiple == 64
-    check_side(640, multiple)
-    with pytest.raises(ConfigError, match="windows of 64 px, and 608") as caught:
-        check_side(608, multiple)
+    check_side("lw-detr", 640, multiple)
+    with pytest.raises(ConfigError, match=r"608 is not divisible by 64 \(patch size x windows\)\.") as caught:
+        check_side("lw-detr", 608, multiple)
     assert caught.value.hint == "Set data.image_size to a multiple of 64, such as 576 or 640."
     student = {"family": "lw-detr", "size": "tiny"}
-    with pytest.raises(ValidationError, match="windows of 64 px, and 608"):
+    with pytest.raises(ValidationError, match=r"image_size 608 is not divisible by 64 \(patch size x windows\)\."):
         RUN_CONFIG.validate_python({"kind": "train", "student": student, "data": {"image_size": 608}})
+
+
+@pytest.mark.parametrize(
+    ("family", "reason"), [("rt-detr", r" \(the largest stride\)"), ("deformable-detr", ""), ("yolos", "")]
+)
+def test_an_input_that_strides_do_not_divide_is_refused(family: FamilyName, reason: str):
+    """The multiple of Deformable DETR and YOLOS, 32 px, is not their largest stride."""
+    with pytest.raises(ConfigError, match=rf"^image_size 100 is not divisible by 32{reason}\.") as caught:
+        check_side(family, 100, 32)
+    assert caught.value.hint == "Set data.image_size to a multiple of 32, such as 96 or 128."
 
 
 def test_an_architecture_is_a_size_with_overrides():

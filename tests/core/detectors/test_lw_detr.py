@@ -84,7 +84,7 @@ def test_an_input_that_windows_do_not_divide_is_refused(detector: Detector, tmp_
     misfit = tiny_detector(detector.family)
     misfit.preprocessing = replace(misfit.preprocessing, height=200)
     export_folder(misfit, tmp_path, (1, 2, 3))
-    with pytest.raises(ConfigError, match="patches and windows of 32 px") as caught:
+    with pytest.raises(ConfigError, match=r"200 is not divisible by 32 \(patch size x windows\)\.") as caught:
         load_detector(tmp_path, SIDE)
     assert caught.value.pointer == "/data/image_size"
     assert caught.value.hint == "Set data.image_size to a multiple of 32, such as 192 or 224."
