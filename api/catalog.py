@@ -15,7 +15,7 @@ from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.events import CURVES, STAGES, Stage
 from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodInfo, MethodKind, Signal
 from detrdistill.schema.recipes import RECIPES, Recipe, RecipeName
-from detrdistill.schema.run import DistillConfig
+from detrdistill.schema.run import DEFAULT_METHODS
 
 router = APIRouter(tags=["service"], route_class=ApiRoute)
 
@@ -215,7 +215,7 @@ def get_catalog() -> Catalog:
     """List what can be trained (detector families, sizes, recipes, methods) and what stages, events, curves and error
     codes mean.
     """
-    used = {method.kind for method in DistillConfig(kind="distill").methods}
+    used = {method.kind for method in DEFAULT_METHODS}
     return Catalog(
         families=[FamilyView.of(name, family) for name, family in CATALOG.items()],
         recipes=[RecipeView.of(name, recipe) for name, recipe in RECIPES.items()],

@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount
 
 from api.error_codes import ERRORS
+from api.jobs.pointers import request_pointer
 from api.request_id import HEADER as REQUEST_ID
 from api.request_id import current_request_id
 from detrdistill.errors import DetrDistillError
@@ -131,9 +132,9 @@ class TooLarge(ApiError):
     code = "too_large"
 
 
-def from_core(error: DetrDistillError, pointer: str) -> ApiError:
-    """A user error of the core, seen as a fault of one field of the request."""
-    return ApiError(error.message, pointer=pointer, hint=error.hint, code=error.code)
+def from_core(error: DetrDistillError) -> ApiError:
+    """A user error of the core, seen as a fault of one field of the request for a job."""
+    return ApiError(error.message, pointer=request_pointer(error), hint=error.hint, code=error.code)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

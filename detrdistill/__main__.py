@@ -1,7 +1,8 @@
 """`python -m detrdistill run.json`: a run without any service.
 
-The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`, and in
-`paths.further_teachers` a path for each name of `config.further_teachers`; relative paths are relative to the file.
+The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`; of several
+teachers, `paths.teachers` has the path of each by its name in `config.teachers`. Relative paths are relative to the
+file.
 `paths.dataset_options` says how to read a data set that leaves it open: `{"val_fraction": 0.2, "seed": 0}`.
 Started again, an interrupted run resumes.
 """
@@ -19,22 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from detrdistill.engine.processes import never_spin
 from detrdistill.errors import DetrDistillError, Stopped
 from detrdistill.events import Evaluated, Event, RunFinished, StepLogged
-from detrdistill.files.coco import DatasetOptions
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RunConfig
 from detrdistill.schema.validation import findings, unusable
-
-
-class RunPaths(BaseModel):
-    """Paths of a run file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: Path
-    work: Path
-    teacher: Path | None = None
-    further_teachers: dict[str, Path] = {}
-    student: Path | None = None
-    dataset_options: DatasetOptions = DatasetOptions()
 
 
 class RunFile(BaseModel):
@@ -61,18 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     never_spin(os.environ)
     from detrdistill.engine.run import run  # noqa: PLC0415  torch loads only when there is something to run
-    from detrdistill.schema.paths import Paths  # noqa: PLC0415
 
-    home = options.run.resolve().parent
-    given = file.paths
-    paths = Paths(
-        dataset=home / given.dataset,
-        work=home / given.work,
-        teacher=given.teacher and home / given.teacher,
-        further_teachers={name: home / path for name, path in given.further_teachers.items()},
-        student=given.student and home / given.student,
-        dataset_options=given.dataset_options,
-    )
+    paths = file.paths.below(options.run.resolve().parent)
     stop = _stop_on_signals()
     try:
         run(file.config, paths, _print_json if options.json else _print_text, lambda: bool(stop))
@@ -80,9 +58,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 3
     except DetrDistillError as error:
-        print(f"{error.code}: {error}", file=sys.stderr)
+        print(f"{_place(error)}{error.code}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _place(error: DetrDistillError) -> str:
+    """Where in the run file the fault is, if it is in a field of it."""
+    if error.pointer:
+        return f"/config{error.pointer}: "
+    return f"/paths{error.path_pointer}: " if error.path_pointer else ""
 
 
 def _read(path: Path) -> RunFile:

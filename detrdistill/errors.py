@@ -1,7 +1,8 @@
 """Errors a user can act on. Each says what is wrong, where, and what to do.
 
-Every error carries a stable `code` (the API turns it into a problem type), a `hint` and, where one input
-field is to blame, a JSON pointer (RFC 6901) into the document the user sent.
+Every error carries a stable `code` (the API turns it into a problem type), a `hint` and, where one input is to blame, a
+JSON pointer (RFC 6901): `pointer` into the configuration of the run, or `path_pointer` into its paths. Who has read
+them from a larger document puts before a pointer where they are in it: `/config`, `/paths`, or a field of a request.
 """
 
 from typing import ClassVar
@@ -12,11 +13,12 @@ class DetrDistillError(Exception):
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, *, hint: str = "", pointer: str = ""):
+    def __init__(self, message: str, *, hint: str = "", pointer: str = "", path_pointer: str = ""):
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.pointer = pointer
+        self.path_pointer = path_pointer
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

@@ -98,7 +98,7 @@ class WeightsLoaded(BaseModel):
     model_config = _FROZEN
     kind: Literal["weights_loaded"] = "weights_loaded"
     role: Role = Field(description="which detector")
-    teacher: str = Field(default="", description="name of a further teacher")
+    teacher: str | None = Field(default=None, description="name of the teacher, where the role is `teacher`")
     loaded: int = Field(description="tensors of the model that the file filled")
     total: int = Field(description="tensors of the model: weights and statistics, shared ones once")
     missing: tuple[str, ...] = Field(description="tensors the file lacks (left at their initial values)")
@@ -133,7 +133,7 @@ class Evaluated(BaseModel):
     model_config = _FROZEN
     kind: Literal["evaluated"] = "evaluated"
     role: Role = Field(description="which detector")
-    teacher: str = Field(default="", description="name of a further teacher")
+    teacher: str | None = Field(default=None, description="name of the teacher, where the role is `teacher`")
     step: int = Field(description="optimiser steps done; 0 for the teacher")
     epoch: float = Field(description="passes over the training set done, fractional")
     metrics: CocoMetrics = Field(description="COCO metrics on the validation split")
@@ -169,8 +169,9 @@ class RunResult(BaseModel):
     model_config = _FROZEN
 
     student: ModelReport
-    teacher: ModelReport | None = None
-    further_teachers: dict[str, ModelReport] = Field(default={}, description="teachers beside the first, by name")
+    teachers: dict[str, ModelReport] = Field(
+        default={}, description="every teacher by its name in the configuration; not the student's own average"
+    )
     control: ModelReport | None = None
     kd_gain: float | None = Field(None, description="student AP minus control AP")
     verdict: str | None = Field(

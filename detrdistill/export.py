@@ -17,6 +17,7 @@ from detrdistill.errors import CheckpointError
 from detrdistill.events import ModelReport
 from detrdistill.files.coco import Id
 from detrdistill.files.preprocessing import FILE_NAME as PREPROCESSOR
+from detrdistill.schema.run import teacher_title
 
 LABEL_MAP = "label_map.json"
 MODEL_CARD = "README.md"
@@ -47,7 +48,7 @@ class ModelCard:
     classes: tuple[str, ...]
     report: ModelReport
     teachers: Mapping[str, ModelReport]
-    """By name; that of the first is empty."""
+    """By name."""
     control: ModelReport | None
     validation_images: int
     verdict: str | None
@@ -59,7 +60,7 @@ class ModelCard:
         """Write the card, with the metrics measured on this very folder."""
         rows = [
             ("this model", self.report),
-            *((f"teacher {name}".strip(), report) for name, report in self.teachers.items()),
+            *((teacher_title(name), report) for name, report in self.teachers.items()),
             ("same student, not distilled", self.control),
         ]
         table = "\n".join(

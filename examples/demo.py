@@ -301,11 +301,11 @@ def summary(result: dict[str, Any], folder: Path, measured: float) -> int:
     table = Table(title="distilled through the REST API", title_justify="left")
     for name in ("", "AP", "AP50", "parameters", "ms per image"):
         table.add_column(name, justify="left" if name == "" else "right")
-    for role in ("teacher", "student", "control"):
-        row = result[role]
+    rows = result["teachers"] | {role: result[role] for role in ("student", "control")}
+    for name, row in rows.items():
         if row is not None:
             numbers = (f"{row['metrics']['ap']:.4f}", f"{row['metrics']['ap50']:.4f}", f"{row['parameters']:,}")
-            table.add_row(role, *numbers, f"{row['milliseconds_per_image']:.1f}")
+            table.add_row(name, *numbers, f"{row['milliseconds_per_image']:.1f}")
     console.print(table)
     if result["verdict"] is not None:
         console.print(f"[bold red]{escape(result['verdict'])}[/bold red]")

@@ -4,6 +4,7 @@ import errno
 import re
 from collections.abc import Iterator
 
+from api.jobs.pointers import request_pointer
 from detrdistill.errors import DetrDistillError, TrainingProcessLost
 from detrdistill.events import RunFailed
 
@@ -53,7 +54,7 @@ def failure_of(error: BaseException) -> RunFailed:
     if (failure := resource_failure_of(error)) is not None:
         return failure
     if isinstance(error, DetrDistillError):
-        return RunFailed(code=error.code, message=error.message, hint=error.hint, pointer=error.pointer)
+        return RunFailed(code=error.code, message=error.message, hint=error.hint, pointer=request_pointer(error))
     message = f"Unexpected {type(error).__name__}: {error}"
     return RunFailed(code="internal", message=message, hint="log.txt among the job's files has the details.")
 

@@ -3,8 +3,7 @@
 import logging
 from contextlib import suppress
 
-from sqlalchemy import Engine, cast, delete, exists, func, select, true
-from sqlalchemy.dialects.postgresql import TEXT
+from sqlalchemy import Engine, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from api.checking import repository as checkers
@@ -12,7 +11,7 @@ from api.checking.models import ResourceState
 from api.checking.states import RESOURCES, ResourceKind
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
-from api.jobs.models import Job
+from api.jobs.models import Job, JobTeacher
 from api.settings import Settings
 from api.storage import Storage
 from worker.reporter import DATABASE_DOWN
@@ -35,11 +34,10 @@ def clean_up(engine: Engine, settings: Settings) -> None:
 
 def forget_refused(session: Session, days: float) -> None:
     """Delete the rows of refused data sets and checkpoints that are older than that and that no job names."""
-    further = func.jsonb_each_text(Job.further_teacher_ids).table_valued("key", "value")
     names = {
         Dataset: exists().where(Job.dataset_id == Dataset.id),
-        Checkpoint: exists().where((Job.teacher_id == Checkpoint.id) | (Job.student_id == Checkpoint.id))
-        | select(Job.id).join(further, true()).where(further.c.value == cast(Checkpoint.id, TEXT)).exists(),
+        Checkpoint: exists().where(Job.student_id == Checkpoint.id)
+        | exists().where(JobTeacher.checkpoint_id == Checkpoint.id),
     }
     limit = func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, days * 86400)
     for model, is_named in names.items():

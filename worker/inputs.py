@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from api.jobs.pointers import DATASET_POINTER
 from detrdistill.errors import CheckpointError, DatasetError
 from detrdistill.events import RunFailed
 from detrdistill.files.black_boxes import DETECTIONS, FILES
@@ -21,7 +22,7 @@ def check_inputs(spec: RunSpec) -> RunFailed | None:
 
 def missing_input(spec: RunSpec) -> RunFailed | None:
     """The event of a run of which a folder is gone or empty."""
-    if _is_empty(spec.dataset):
+    if _is_empty(spec.paths.dataset):
         return dataset_gone("Its folder is gone or empty.")
     for pointer, folder in spec.checkpoints():
         if _is_empty(folder):
@@ -39,7 +40,7 @@ def changed_input(spec: RunSpec, error: BaseException) -> RunFailed | None:
     if isinstance(error, DatasetError):
         return dataset_gone(error.message)
     if isinstance(error, OSError):
-        if _is_about(error, spec.dataset):
+        if _is_about(error, spec.paths.dataset):
             return dataset_gone(f"A file of it is gone or cannot be read: {error}")
         for pointer, folder in spec.checkpoints():
             if _is_about(error, folder):
@@ -52,7 +53,7 @@ def changed_input(spec: RunSpec, error: BaseException) -> RunFailed | None:
 def dataset_gone(what: str) -> RunFailed:
     """The event of a run without its data set."""
     message = f"The dataset is no longer what was registered. {what}"
-    return RunFailed(code="dataset_gone", message=message, hint=_REGISTER_AGAIN, pointer="/dataset_id")
+    return RunFailed(code="dataset_gone", message=message, hint=_REGISTER_AGAIN, pointer=DATASET_POINTER)
 
 
 def checkpoint_gone(what: str, pointer: str) -> RunFailed:

@@ -10,29 +10,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from detrdistill.files.coco import DatasetOptions
+from api.jobs.pointers import STUDENT_POINTER, teacher_pointer
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RunConfig
-
-
-class RegisteredDataset(BaseModel):
-    """What a data set held when it was registered."""
-
-    classes: tuple[str, ...]
-    images: dict[str, int]
-    """Number of images by split."""
 
 
 class RunSpec(BaseModel):
     """One attempt at a job."""
 
     config: RunConfig
-    dataset: Path
-    work: Path
-    teacher: Path | None = None
-    further_teachers: dict[str, Path] = {}
-    student: Path | None = None
-    dataset_options: DatasetOptions = DatasetOptions()
-    registered: RegisteredDataset
+    paths: RunPaths
     digests: dict[str, str]
     """SHA-256 of the weights of each checkpoint when it was registered, by JSON pointer into the request."""
     journal: Path
@@ -44,6 +31,7 @@ class RunSpec(BaseModel):
 
     def checkpoints(self) -> Iterator[tuple[str, Path]]:
         """Folder of each checkpoint, with the JSON pointer into the request that names it."""
-        named = [("/teacher_id", self.teacher), ("/student_id", self.student)]
-        named += [(f"/further_teacher_ids/{name}", folder) for name, folder in self.further_teachers.items()]
-        yield from ((pointer, folder) for pointer, folder in named if folder is not None)
+        for name, folder in self.paths.teachers.items():
+            yield teacher_pointer(name), folder
+        if self.paths.student is not None:
+            yield STUDENT_POINTER, self.paths.student

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from detrdistill.schema.run import teacher_title
 from worker.protocol import RunSpec
 
 _CODE = Path(__file__).resolve().parents[1]
@@ -32,12 +33,12 @@ class Redactor:
 
 def redactor_of(spec: RunSpec) -> Redactor:
     """Knows the folders of a run, and the storage that they are in."""
-    inputs = {spec.dataset: "<dataset>", spec.work: "<job>", spec.work.parent.parent: "<storage>"}
-    teachers = {folder: f"<teacher {name}>" for name, folder in spec.further_teachers.items()}
-    for folder, name in ((spec.teacher, "<teacher>"), (spec.student, "<student>")):
-        if folder is not None:
-            inputs[folder] = name
-    return Redactor(teachers | inputs)
+    paths = spec.paths
+    folders = {folder: f"<{teacher_title(name)}>" for name, folder in paths.teachers.items()}
+    folders |= {paths.dataset: "<dataset>", paths.work: "<job>", paths.work.parent.parent: "<storage>"}
+    if paths.student is not None:
+        folders[paths.student] = "<student>"
+    return Redactor(folders)
 
 
 class RedactingStream:

@@ -101,8 +101,9 @@ class Reporter:
         job_id = self._owned.job_id
         repository.add_metrics(session, [row for event in events for row in _curve_points(job_id, event)])
         for event in events:
-            if isinstance(event, Evaluated) and not event.teacher:  # there is one teacher in the table and the charts
-                row = {"job_id": job_id, "role": event.role, "step": event.step, "epoch": event.epoch}
+            if isinstance(event, Evaluated):
+                row = {"job_id": job_id, "role": event.role, "teacher": event.teacher or ""}
+                row |= {"step": event.step, "epoch": event.epoch}
                 repository.add_evaluation(session, row | event.metrics.model_dump())
         repository.add_events(session, job_id, events)
 
@@ -113,7 +114,7 @@ def _key(event: Event) -> _Key | None:
         case StepLogged() | CheckpointSaved():
             return (event.kind, event.role, "", event.step)
         case Evaluated():
-            return (event.kind, event.role, event.teacher, event.step)
+            return (event.kind, event.role, event.teacher or "", event.step)
         case StageChanged():
             return (event.kind, event.stage, "", 0)
         case _:

@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.jobs.models import Job
+from api.jobs.pointers import STUDENT_POINTER, teacher_pointer
 from api.storage import Storage
 from detrdistill.files.coco import DatasetOptions
+from detrdistill.schema.paths import RegisteredDataset, RunPaths
 from detrdistill.schema.run import RUN_CONFIG
-from worker.protocol import RegisteredDataset, RunSpec
+from worker.protocol import RunSpec
 
 
 def build_spec(
@@ -24,23 +26,24 @@ def build_spec(
     """
     job = session.get_one(Job, job_id)
     dataset = session.get_one(Dataset, job.dataset_id)
-    further = {name: UUID(identifier) for name, identifier in job.further_teacher_ids.items()}
-    named = {"/teacher_id": job.teacher_id, "/student_id": job.student_id}
-    named |= {f"/further_teacher_ids/{name}": identifier for name, identifier in further.items()}
-    rows = {pointer: session.get_one(Checkpoint, identifier) for pointer, identifier in named.items() if identifier}
+    ids = {teacher_pointer(name): identifier for name, identifier in job.teacher_ids.items()}
+    if job.student_id is not None:
+        ids[STUDENT_POINTER] = job.student_id
+    rows = {pointer: session.get_one(Checkpoint, identifier) for pointer, identifier in ids.items()}
     folders = {pointer: storage.locate(row.path, "checkpoints", row.id) for pointer, row in rows.items()}
     return RunSpec(
         config=RUN_CONFIG.validate_python(job.config),
-        work=storage.folder("jobs", job_id),
-        dataset=storage.locate(dataset.path, "datasets", dataset.id),
-        dataset_options=DatasetOptions.model_validate(dataset.options or {}),
-        registered=RegisteredDataset(
-            classes=tuple(dataset.classes),
-            images={split: content["images"] for split, content in dataset.splits.items()},
+        paths=RunPaths(
+            dataset=storage.locate(dataset.path, "datasets", dataset.id),
+            work=storage.folder("jobs", job_id),
+            teachers={name: folders[teacher_pointer(name)] for name in job.teacher_ids},
+            student=folders.get(STUDENT_POINTER),
+            dataset_options=DatasetOptions.model_validate(dataset.options or {}),
+            registered=RegisteredDataset(
+                classes=tuple(dataset.classes),
+                images={split: content["images"] for split, content in dataset.splits.items()},
+            ),
         ),
-        teacher=folders.get("/teacher_id"),
-        further_teachers={name: folders[f"/further_teacher_ids/{name}"] for name in further},
-        student=folders.get("/student_id"),
         digests={pointer: row.sha256 or "" for pointer, row in rows.items()},
         journal=journal,
         sequence=sequence,

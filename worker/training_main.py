@@ -107,13 +107,8 @@ def _run(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> E
 
 def _train(spec: RunSpec, reports: _Reports, should_stop: Callable[[], bool]) -> None:
     from detrdistill.engine.run import run  # noqa: PLC0415  after the watchdog has started: torch takes seconds
-    from detrdistill.schema.paths import Paths, Registered  # noqa: PLC0415
 
-    registered = Registered(spec.registered.classes, spec.registered.images)
-    paths = Paths(
-        spec.dataset, spec.work, spec.teacher, spec.further_teachers, spec.student, spec.dataset_options, registered
-    )
-    run(spec.config, paths, reports.report, should_stop, reports.alive)
+    run(spec.config, spec.paths, reports.report, should_stop, reports.alive)
 
 
 def _is_interruption(error: Exception) -> bool:

@@ -31,20 +31,20 @@ class TrainingProcess:
     """
 
     def __init__(self, spec: RunSpec):
-        spec.work.mkdir(parents=True, exist_ok=True)
-        spec_file = spec.work / SPEC_FILE
+        spec.paths.work.mkdir(parents=True, exist_ok=True)
+        spec_file = spec.paths.work / SPEC_FILE
         spec_file.write_text(spec.model_dump_json(indent=2))
-        with (spec.work / LOG_FILE).open("ab") as log:
+        with (spec.paths.work / LOG_FILE).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.training_main", str(spec_file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                cwd=spec.work,
+                cwd=spec.paths.work,
                 env=_environment(),
                 start_new_session=True,
             )
-        self._log = spec.work / LOG_FILE
+        self._log = spec.paths.work / LOG_FILE
         self._heard_at = time.monotonic()
         self._is_under_way = False
         self._entries: queue.Queue[JournalEntry] = queue.Queue()

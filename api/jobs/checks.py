@@ -6,13 +6,14 @@ from typing import Any, cast
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.errors import ApiError, from_core
+from api.jobs.pointers import teacher_pointer
 from detrdistill.catalog import FamilyName, Scores, check_queries
 from detrdistill.compatibility.checks import check_criterion, check_pair, check_start, refuse_class_map
 from detrdistill.compatibility.class_names import match_classes
 from detrdistill.errors import CheckpointError, ConfigError
 from detrdistill.files.black_boxes import BlackBox, Kind
 from detrdistill.files.checkpoints import CoverageFacts, check_coverage
-from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, GuideConfig, TrainConfig
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, TeacherConfig, TrainConfig
 
 _NO_STUDENT = (
     'Set config.student to a family and a size, as {"family": "rt-detr-v2", "size": "r18"}, '
@@ -32,7 +33,7 @@ def check_job(
     Args:
         config: what to do.
         dataset: to train and evaluate on.
-        teachers: checkpoints by the name of the teacher; the first has none.
+        teachers: checkpoints by the name of the teacher.
         student: checkpoint that the student starts from.
 
     Raises:
@@ -50,7 +51,7 @@ def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], 
 
     Args:
         config: what to do.
-        teachers: names of the teachers that have a checkpoint; the first has none.
+        teachers: names of the teachers that have a checkpoint.
         has_student: there is a checkpoint that the student starts from.
 
     Raises:
@@ -66,24 +67,19 @@ def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], 
     try:
         check_start(config)
     except ConfigError as error:
-        raise from_core(error, error.pointer) from error
-    guides = config.guides if isinstance(config, DistillConfig) else {}
+        raise from_core(error) from error
+    named = config.teachers if isinstance(config, DistillConfig) else {}
     for name in teachers:
-        if name not in guides:
+        if name not in named:
             raise ApiError(
-                f"The configuration has no further teacher {name!r}." if guides else "A train job has no teacher.",
+                f"The configuration has no teacher {name!r}." if named else "A train job has no teacher.",
                 pointer=teacher_pointer(name),
-                hint="Name it in config.further_teachers, or leave it out."
-                if guides
+                hint=f"Names in config.teachers: {', '.join(named)}. Name it there, or leave it out."
+                if named
                 else 'Use kind "distill", or give the checkpoint as student_id to fine-tune it.',
             )
-    for name, guide in guides.items():
-        _check_source(guide, teacher_pointer(name), has_checkpoint=name in teachers)
-
-
-def teacher_pointer(name: str) -> str:
-    """Where a request names the checkpoint of a teacher."""
-    return f"/further_teacher_ids/{name}" if name else "/teacher_id"
+    for name, teacher in named.items():
+        _check_source(teacher, teacher_pointer(name), has_checkpoint=name in teachers)
 
 
 def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | None) -> None:
@@ -98,58 +94,59 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
         try:
             check_queries(_family(student), student.queries, size, two_stage=bool(student.two_stage))
         except ConfigError as error:
-            raise from_core(error, "/config/data/image_size") from error
+            error.pointer = "/data/image_size"  # the number of queries is the checkpoint's
+            raise from_core(error) from error
 
 
 def _check_coverage(
     config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], student: Checkpoint | None
 ) -> None:
     """Refuse checkpoints that leave too much of their detector at random values; older rows do not know it."""
-    named = [(student, "/student_id"), *((teacher, teacher_pointer(name)) for name, teacher in teachers.items())]
-    for checkpoint, pointer in named:
+    named = [(student, "/student"), *((teacher, f"/teachers/{name}") for name, teacher in teachers.items())]
+    for checkpoint, path_pointer in named:
         if checkpoint is None or checkpoint.coverage is None:
             continue
         try:
             coverage = CoverageFacts.model_validate(checkpoint.coverage)
-            check_coverage(coverage, allow_partial=config.allow_partial, pointer=pointer)
+            check_coverage(coverage, allow_partial=config.allow_partial, path_pointer=path_pointer)
         except CheckpointError as error:
-            raise from_core(error, pointer) from error
+            raise from_core(error) from error
 
 
 def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], dataset: Dataset) -> None:
-    """The classes of every teacher fit the data set; the first has no name."""
-    for name, guide in config.guides.items() if isinstance(config, DistillConfig) else ():
+    """The classes of every teacher fit the dataset."""
+    for name, teacher in config.teachers.items() if isinstance(config, DistillConfig) else ():
         if name in teachers:
-            _check_teacher(guide, teachers[name], dataset, teacher_pointer(name), DistillConfig.pointer(name))
+            _check_teacher(teacher, teachers[name], dataset, f"/teachers/{name}")
 
 
-def _check_source(guide: GuideConfig, pointer: str, *, has_checkpoint: bool) -> None:
-    if guide.teacher.source == "ema" and has_checkpoint:
+def _check_source(teacher: TeacherConfig, pointer: str, *, has_checkpoint: bool) -> None:
+    if teacher.source == "ema" and has_checkpoint:
         raise ApiError(
             "The moving average of the student teaches; there is no place for a checkpoint.",
             pointer=pointer,
             hint=f'Leave {pointer} out, or set the source of this teacher to "checkpoint".',
         )
-    if guide.teacher.source == "checkpoint" and not has_checkpoint:
+    if teacher.source == "checkpoint" and not has_checkpoint:
         raise ApiError("A distill job needs a teacher.", pointer=pointer, hint="Upload one with POST /checkpoints.")
 
 
-def _check_teacher(guide: GuideConfig, teacher: Checkpoint, dataset: Dataset, pointer: str, declared: str) -> None:
-    """A checkpoint, named at `pointer`, knows the classes; its teacher is declared at `declared`."""
+def _check_teacher(teacher: TeacherConfig, checkpoint: Checkpoint, dataset: Dataset, declared: str) -> None:
+    """A checkpoint knows the classes; its teacher is declared at the same place of configuration and paths."""
     try:
-        if teacher.kind == "detections":  # they have the ids of a data set, which the training process checks
-            refuse_class_map(guide.teacher, declared)
+        if checkpoint.kind == "detections":  # they have the ids of a dataset, which the training process checks
+            refuse_class_map(teacher, declared)
             return
         match_classes(
-            tuple(teacher.classes),
+            tuple(checkpoint.classes),
             tuple(dataset.classes),
-            given=guide.teacher.class_map,
+            given=teacher.class_map,
             without_boxes=_without_boxes(dataset),
-            pointer=pointer,
-            map_pointer=f"{declared}/teacher/class_map",
+            path_pointer=declared,
+            pointer=f"{declared}/class_map",
         )
     except (CheckpointError, ConfigError) as error:
-        raise from_core(error, error.pointer) from error
+        raise from_core(error) from error
 
 
 def _without_boxes(dataset: Dataset) -> frozenset[str]:
@@ -173,11 +170,11 @@ def _check_families(
     try:
         check_criterion(config.criterion, student_family)
         if isinstance(config, DistillConfig):
-            for name in config.guides:
-                teacher = _identity(teachers[name]) if name in teachers else student_family  # its own moving average
-                check_pair(config, teacher, student_family, name=name)
+            for name, teacher in config.teachers.items():
+                identity = _identity(teachers[name]) if name in teachers else student_family  # its own moving average
+                check_pair(teacher, identity, student_family, f"/teachers/{name}")
     except ConfigError as error:
-        raise from_core(error, error.pointer) from error
+        raise from_core(error) from error
 
 
 def _identity(checkpoint: Checkpoint) -> FamilyName | BlackBox:

@@ -19,14 +19,14 @@ from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
 from api.errors import ApiError
 from api.jobs import repository, states
-from api.jobs.checks import check_job, check_parts, teacher_pointer
+from api.jobs.checks import check_job, check_parts
 from api.jobs.events import StateChanged
 from api.jobs.models import Job
+from api.jobs.pointers import DATASET_POINTER, STUDENT_POINTER, teacher_pointer
 from api.jobs.states import JobState
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
-_DATASET, _TEACHER, _STUDENT = "/dataset_id", "/teacher_id", "/student_id"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Parts:
 
     dataset: Dataset
     teachers: Mapping[str, Checkpoint]
-    """By the name of the teacher; the first has none."""
+    """By the name of the teacher."""
     student: Checkpoint | None
 
     def check(self, config: TrainConfig | DistillConfig) -> list[str]:
@@ -48,7 +48,7 @@ class Parts:
             ApiError: one was refused, or they do not fit together.
         """
         check_parts(config, self.teachers, has_student=self.student is not None)
-        rows = {_DATASET: self.dataset, _STUDENT: self.student} | {
+        rows = {DATASET_POINTER: self.dataset, STUDENT_POINTER: self.student} | {
             teacher_pointer(name): teacher for name, teacher in self.teachers.items()
         }
         for pointer, row in rows.items():
@@ -66,28 +66,26 @@ def find_parts(session: Session, ids: Mapping[str, UUID]) -> Parts:
     Raises:
         ApiError: one is not there.
     """
-    dataset = session.get(Dataset, ids[_DATASET])
+    dataset = session.get(Dataset, ids[DATASET_POINTER])
     if dataset is None:
-        raise ApiError(f"There is no data set {ids[_DATASET]}.", pointer=_DATASET, code="not_found")
+        raise ApiError(f"There is no data set {ids[DATASET_POINTER]}.", pointer=DATASET_POINTER, code="not_found")
     checkpoints: dict[str, Checkpoint] = {}
     for pointer, identifier in ids.items():
-        if pointer != _DATASET:
+        if pointer != DATASET_POINTER:
             checkpoint = session.get(Checkpoint, identifier)
             if checkpoint is None:
                 raise ApiError(f"There is no checkpoint {identifier}.", pointer=pointer, code="not_found")
             checkpoints[pointer] = checkpoint
-    student = checkpoints.pop(_STUDENT, None)
-    names = {pointer: "" if pointer == _TEACHER else pointer.rpartition("/")[2] for pointer in checkpoints}
-    return Parts(dataset, {names[pointer]: checkpoint for pointer, checkpoint in checkpoints.items()}, student)
+    student = checkpoints.pop(STUDENT_POINTER, None)
+    teachers = {pointer.rpartition("/")[2]: checkpoint for pointer, checkpoint in checkpoints.items()}
+    return Parts(dataset, teachers, student)
 
 
-def ids_of(
-    dataset_id: UUID, teacher_id: UUID | None, further_teacher_ids: Mapping[str, Any], student_id: UUID | None
-) -> dict[str, UUID]:
+def ids_of(dataset_id: UUID, teacher_ids: Mapping[str, UUID], student_id: UUID | None) -> dict[str, UUID]:
     """Ids of the resources that a job names, by the pointer to each."""
-    ids = {_DATASET: dataset_id, _TEACHER: teacher_id, _STUDENT: student_id}
-    ids |= {teacher_pointer(name): UUID(str(identifier)) for name, identifier in further_teacher_ids.items()}
-    return {pointer: identifier for pointer, identifier in ids.items() if identifier is not None}
+    ids = {DATASET_POINTER: dataset_id}
+    ids |= {teacher_pointer(name): identifier for name, identifier in teacher_ids.items()}
+    return ids if student_id is None else ids | {STUDENT_POINTER: student_id}
 
 
 def settle_all(engine: Engine) -> None:
@@ -138,7 +136,7 @@ def _is_held() -> tuple[Any, ...]:
 
 
 def _ids_of(job: Job) -> dict[str, UUID]:
-    return ids_of(job.dataset_id, job.teacher_id, job.further_teacher_ids, job.student_id)
+    return ids_of(job.dataset_id, job.teacher_ids, job.student_id)
 
 
 def _refused(row: Dataset | Checkpoint, pointer: str) -> ApiError:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, attribute_keyed_dict, mapped_column, relationship
 
 from api.db import Base, CreatedAt, HasId
 from api.jobs.states import JobState
@@ -31,9 +31,10 @@ class Job(HasId, Base):
     config: Mapped[dict[str, Any]]
     """The validated configuration, every default filled in."""
     dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id"))
-    teacher_id: Mapped[UUID | None] = mapped_column(ForeignKey("checkpoints.id"))
-    further_teacher_ids: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    """Checkpoint of each further teacher, by name."""
+    teachers: Mapped[dict[str, "JobTeacher"]] = relationship(
+        collection_class=attribute_keyed_dict("name"), cascade="all, delete-orphan", lazy="selectin"
+    )
+    """Checkpoint of each teacher that has one, by its name in the configuration."""
     student_id: Mapped[UUID | None] = mapped_column(ForeignKey("checkpoints.id"))
 
     state: Mapped[str] = mapped_column(default=JobState.QUEUED)
@@ -67,6 +68,21 @@ class Job(HasId, Base):
     result: Mapped[dict[str, Any] | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    @property
+    def teacher_ids(self) -> dict[str, UUID]:
+        """Id of the checkpoint of each teacher that has one, by its name in the configuration."""
+        return {name: self.teachers[name].checkpoint_id for name in sorted(self.teachers)}
+
+
+class JobTeacher(Base):
+    """The checkpoint of one teacher of a job."""
+
+    __tablename__ = "job_teachers"
+
+    job_id: Mapped[UUID] = mapped_column(_job(), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    checkpoint_id: Mapped[UUID] = mapped_column(ForeignKey("checkpoints.id"))
 
 
 class JobEvent(Base):
@@ -102,6 +118,8 @@ class EvaluationRow(Base):
 
     job_id: Mapped[UUID] = mapped_column(_job(), primary_key=True)
     role: Mapped[str] = mapped_column(primary_key=True)
+    teacher: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    """Name of the teacher; empty for other roles."""
     step: Mapped[int] = mapped_column(primary_key=True)
     epoch: Mapped[float]
     ap: Mapped[float]

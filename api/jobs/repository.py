@@ -17,7 +17,7 @@ from api.live import CHANNEL
 from api.pagination import newest_first
 
 EventKey = tuple[str, str, str, int]
-"""Kind, role or stage, name of a further teacher, and step."""
+"""Kind, role or stage, name of a teacher, and step."""
 _RUN_EVENTS = ("stage", "step", "evaluated", "checkpoint")
 
 
@@ -84,7 +84,7 @@ def add_metrics(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 def add_evaluation(session: Session, row: Mapping[str, Any]) -> None:
     """Write COCO metrics; an evaluation that a resumed run repeats replaces the earlier one."""
     statement = insert(EvaluationRow).values(**row)
-    values = {name: statement.excluded[name] for name in row if name not in ("job_id", "role", "step")}
+    values = {name: statement.excluded[name] for name in row if name not in ("job_id", "role", "teacher", "step")}
     keys = list(EvaluationRow.__mapper__.primary_key)
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
 
@@ -92,7 +92,7 @@ def add_evaluation(session: Session, row: Mapping[str, Any]) -> None:
 def evaluations(session: Session, job_id: UUID) -> Sequence[EvaluationRow]:
     """COCO metrics of a job, by role and step."""
     query = select(EvaluationRow).where(EvaluationRow.job_id == job_id)
-    return session.scalars(query.order_by(EvaluationRow.role, EvaluationRow.step)).all()
+    return session.scalars(query.order_by(EvaluationRow.role, EvaluationRow.teacher, EvaluationRow.step)).all()
 
 
 def best_aps(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, dict[str, float]]:

@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from api.forms import PLAIN_TEXT
 from api.jobs.files import JobFile
 from api.jobs.models import EvaluationRow, Job
+from api.jobs.pointers import teacher_pointer
 from api.jobs.states import JobState
 from api.pagination import Page
+from detrdistill.errors import FieldError
 from detrdistill.events import CocoMetrics, CocoSummary, ModelReport, Role, RunResult, Stage
-from detrdistill.schema.run import MAX_FURTHER_TEACHERS, RunConfig, TeacherName
+from detrdistill.schema.run import MAX_TEACHERS, SINGLE_TEACHER, DistillConfig, RunConfig, TeacherName
 
 _ROW = ConfigDict(frozen=True, extra="ignore")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
@@ -25,11 +27,14 @@ class JobCreate(BaseModel):
 
     name: Name = Field(description="for people; need not be unique", examples=["digits: nano to pico"])
     dataset_id: UUID = Field(description="data set to train and evaluate on")
-    teacher_id: UUID | None = Field(default=None, description="checkpoint of the teacher; required to distil")
-    further_teacher_ids: dict[TeacherName, UUID] = Field(
+    teacher_ids: dict[TeacherName, UUID] = Field(
         default={},
-        max_length=MAX_FURTHER_TEACHERS,
-        description="checkpoint of each of `config.further_teachers`, by name",
+        max_length=MAX_TEACHERS,
+        description="checkpoint of each of `config.teachers`, by name; a teacher whose source is `ema` has none",
+    )
+    teacher_id: UUID | None = Field(
+        default=None,
+        description=f"short form for a single teacher, the one called `{SINGLE_TEACHER}`: its checkpoint",
     )
     student_id: UUID | None = Field(
         default=None,
@@ -50,10 +55,24 @@ class JobCreate(BaseModel):
     config: RunConfig = Field(description="what to do; `kind` chooses between training and distillation")
 
     @model_validator(mode="after")
-    def _permission(self) -> "JobCreate":
+    def _expand(self) -> Self:
         if self.allow_partial:
             self.config = self.config.model_copy(update={"allow_partial": True})
+        if self.teacher_id is not None:
+            if self.teacher_ids:
+                raise FieldError(
+                    "the short form is for a single teacher; move it into teacher_ids", pointer="/teacher_id"
+                )
+            self.teacher_ids = {SINGLE_TEACHER: self.teacher_id}
         return self
+
+    def as_given(self, pointer: str) -> str:
+        """A pointer in the long form as one into the document that was sent."""
+        if pointer == teacher_pointer(SINGLE_TEACHER) and (self.teacher_id is not None or not self.teacher_ids):
+            return "/teacher_id"
+        if pointer.startswith("/config/") and isinstance(self.config, DistillConfig):
+            return "/config" + self.config.as_given(pointer.removeprefix("/config"))
+        return pointer
 
 
 class JobRetry(BaseModel):
@@ -95,9 +114,8 @@ class ResultSummary(RunResult):
 
     model_config = _ROW
     student: ModelSummary  # pyright: ignore[reportIncompatibleVariableOverride]
-    teacher: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-    further_teachers: dict[str, ModelSummary] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        default={}, description="teachers beside the first, by name"
+    teachers: dict[str, ModelSummary] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default={}, description="every teacher by its name in the configuration"
     )
     control: ModelSummary | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -123,10 +141,9 @@ class JobView(BaseModel):
     max_runtime_seconds: float | None = Field(description="longest time that all attempts together may run")
     worker: str | None
     dataset_id: UUID
-    teacher_id: UUID | None
-    further_teacher_ids: dict[str, UUID]
+    teacher_ids: dict[str, UUID] = Field(description="checkpoint of each teacher by its name in `config.teachers`")
     student_id: UUID | None
-    ap: dict[Role, float] = Field(description="highest AP so far of teacher, student and control")
+    ap: dict[Role, float] = Field(description="highest AP so far of teachers, student and control")
     error: JobError | None
     result: ResultSummary | None
     created_at: datetime
@@ -168,6 +185,7 @@ class EvaluationView(CocoMetrics):
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
 
     role: Role
+    teacher: str = Field(description="name of the teacher; empty for other roles")
     step: int
     epoch: float
 

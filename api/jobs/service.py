@@ -6,10 +6,10 @@ from sqlalchemy import null
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.errors import Conflict, NotFound
+from api.errors import ApiError, Conflict, NotFound
 from api.jobs import held, repository, states
 from api.jobs.events import StateChanged
-from api.jobs.models import Job
+from api.jobs.models import Job, JobTeacher
 from api.jobs.schemas import JobCreate, JobRetry
 from api.jobs.states import JobState
 
@@ -22,15 +22,18 @@ def submit(session: Session, request: JobCreate) -> Job:
     Raises:
         ApiError: something does not exist or does not fit together.
     """
-    ids = held.ids_of(request.dataset_id, request.teacher_id, request.further_teacher_ids, request.student_id)
-    waiting_for = held.find_parts(session, ids).check(request.config)
+    ids = held.ids_of(request.dataset_id, request.teacher_ids, request.student_id)
+    try:
+        waiting_for = held.find_parts(session, ids).check(request.config)
+    except ApiError as error:
+        error.pointer = request.as_given(error.pointer)
+        raise
     job = Job(
         name=request.name,
         kind=request.config.kind,
         config=request.config.model_dump(mode="json"),
         dataset_id=request.dataset_id,
-        teacher_id=request.teacher_id,
-        further_teacher_ids={name: str(checkpoint_id) for name, checkpoint_id in request.further_teacher_ids.items()},
+        teachers={name: JobTeacher(name=name, checkpoint_id=key) for name, key in request.teacher_ids.items()},
         student_id=request.student_id,
         max_runtime_seconds=request.max_runtime_seconds,
         waiting_for=waiting_for,

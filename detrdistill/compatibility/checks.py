@@ -52,42 +52,39 @@ def check_start(config: TrainConfig | DistillConfig) -> None:
         hint="Start from the checkpoint of a detector with a trained backbone: give it as student_id (in a run file as "
         'paths.student), with "student": null in the configuration. Or train everything from random weights: set '
         "training.backbone_lr_factor to 1 and training.freeze_batch_norm to false.",
-        pointer="/config/recipe" if of_recipe else f"/config/training/{next(iter(wrong))}",
+        pointer="/recipe" if of_recipe else f"/training/{next(iter(wrong))}",
     )
 
 
-def check_pair(config: DistillConfig, teacher: FamilyName | BlackBox, student: FamilyName, *, name: str = "") -> None:
+def check_pair(teacher: TeacherConfig, identity: FamilyName | BlackBox, student: FamilyName, pointer: str) -> None:
     """Refuse methods that are not defined for these families, or that ask more of a black box than it says.
 
     Args:
-        config: of the run.
-        teacher: family of a teacher, or the black box that it is.
+        teacher: its settings and methods.
+        identity: family of the teacher, or the black box that it is.
         student: family of the student.
-        name: which of the run's teachers it is, see `DistillConfig.guides`.
+        pointer: where the teacher is declared in the configuration.
 
     Raises:
-        ConfigError: with the reason, a pointer below `/config`, and what to do instead.
+        ConfigError: with the reason, a pointer into the configuration, and what to do instead.
     """
-    check_criterion(config.criterion, student)
-    methods = [
-        (method, f"{config.pointer(name)}/methods/{index}") for index, method in enumerate(config.guides[name].methods)
-    ]
-    if isinstance(teacher, BlackBox):
-        for method, pointer in methods:
-            _check_black_box(method, teacher, CATALOG[student], pointer)
+    methods = [(method, f"{pointer}/methods/{index}") for index, method in enumerate(teacher.methods)]
+    if isinstance(identity, BlackBox):
+        for method, place in methods:
+            _check_black_box(method, identity, CATALOG[student], place)
         return
-    families = CATALOG[teacher], CATALOG[student]
-    for method, pointer in methods:
+    families = CATALOG[identity], CATALOG[student]
+    for method, place in methods:
         match method:
             case MatchedLogitsConfig() | DistillationPointsConfig():
-                _check_scores(method.class_weight, *families, f"{pointer}/class_weight")
+                _check_scores(method.class_weight, *families, f"{place}/class_weight")
             case TargetFeaturesConfig():
-                _check_masks(method, families[0], f"{pointer}/source")
-                _check_strides(method.source, *families, f"{pointer}/source")
+                _check_masks(method, families[0], f"{place}/source")
+                _check_strides(method.source, *families, f"{place}/source")
             case FeatureMapsConfig():
-                _check_strides(method.source, *families, f"{pointer}/source")
+                _check_strides(method.source, *families, f"{place}/source")
             case ForegroundMemoryConfig():
-                _check_strides("memory", *families, pointer)
+                _check_strides("memory", *families, place)
             case QueryPriorConfig():
                 pass
             case _:
@@ -98,7 +95,7 @@ def check_criterion(criterion: CriterionConfig, student: FamilyName) -> None:
     """Refuse terms of the detection loss that are not defined for the student.
 
     Raises:
-        ConfigError: with a pointer below `/config/criterion`.
+        ConfigError: with a pointer below `/criterion`.
     """
     family = CATALOG[student]
     for name, weight in (("fgl_weight", criterion.fgl_weight), ("ddf_weight", criterion.ddf_weight)):
@@ -106,7 +103,7 @@ def check_criterion(criterion: CriterionConfig, student: FamilyName) -> None:
             raise ConfigError(
                 f"The boxes of a {family.title} are numbers; {name} belongs to boxes that are distributions over bins.",
                 hint="Leave it out.",
-                pointer=f"/config/criterion/{name}",
+                pointer=f"/criterion/{name}",
             )
     if criterion.classification is None:
         return
@@ -114,25 +111,25 @@ def check_criterion(criterion: CriterionConfig, student: FamilyName) -> None:
         raise ConfigError(
             f"{family.title} has {family.scores} scores; {criterion.classification} is not defined for them.",
             hint=f"Leave it out to train with {family.classification}, as published.",
-            pointer="/config/criterion/classification",
+            pointer="/criterion/classification",
         )
 
 
 def refuse_class_map(teacher: TeacherConfig, pointer: str) -> None:
-    """Recorded detections name the data set's own category ids, so that there are no names to map.
+    """Recorded detections name the dataset's own category ids, so that there are no names to map.
 
     Args:
         teacher: settings of a teacher that is recorded detections.
-        pointer: where the teacher with its methods is declared.
+        pointer: where the teacher is declared in the configuration.
 
     Raises:
         ConfigError: a class map is given.
     """
     if teacher.class_map:
         raise ConfigError(
-            "Recorded detections have the category ids of the data set; there are no class names to map.",
+            "Recorded detections have the category ids of the dataset; there are no class names to map.",
             hint="Leave class_map out.",
-            pointer=f"{pointer}/teacher/class_map",
+            pointer=f"{pointer}/class_map",
         )
 
 

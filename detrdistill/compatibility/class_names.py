@@ -87,8 +87,8 @@ def match_classes(
     *,
     given: Mapping[str, str],
     without_boxes: Collection[str] = (),
+    path_pointer: str = "",
     pointer: str = "",
-    map_pointer: str = "",
 ) -> ClassMatch:
     """Find every class of a dataset among those of a teacher.
 
@@ -97,21 +97,21 @@ def match_classes(
         dataset: names by class index.
         given: the teacher's names for the dataset's, where they are not the same (`class_map`).
         without_boxes: classes of the dataset that no box has; a teacher need not know them.
-        pointer: of the teacher, for errors.
-        map_pointer: of `given`, for errors.
+        path_pointer: of the teacher, for errors.
+        pointer: of `given`, for errors.
 
     Raises:
         ConfigError: `given` names a class that the teacher or the dataset lacks, or one class twice.
         ClassNamesDiffer: a class of the dataset is not found, or found more than once; with a suggested `class_map`.
     """
-    found = _given_columns(teacher, dataset, given, map_pointer)
+    found = _given_columns(teacher, dataset, given, pointer)
     for key in (str, _folded, spelling):
-        _match_by(key, teacher, dataset, found, pointer)
+        _match_by(key, teacher, dataset, found, path_pointer)
     columns = [found.get(index) for index in range(len(dataset))]
     unknown = [name for name, column in zip(dataset, columns, strict=True) if column is None]
     unknown = [name for name in unknown if name not in without_boxes]
     if unknown:
-        raise _differ(teacher, dataset, columns, unknown, pointer)
+        raise _differ(teacher, dataset, columns, unknown, path_pointer)
     pairs = [(teacher[column], name) for column, name in zip(columns, dataset, strict=True) if column is not None]
     return ClassMatch(tuple(columns), tuple(pair for pair in pairs if _differs(*pair)))
 
@@ -126,7 +126,7 @@ def _folded(name: str) -> str:
 
 
 def _match_by(
-    key: Callable[[str], str], teacher: Sequence[str], dataset: Sequence[str], found: dict[int, int], pointer: str
+    key: Callable[[str], str], teacher: Sequence[str], dataset: Sequence[str], found: dict[int, int], path_pointer: str
 ) -> None:
     """Add to `found` each class that is the only one of its key, where the teacher has an output of that key, too."""
     taken = set(found.values())
@@ -143,7 +143,7 @@ def _match_by(
             raise ClassNamesDiffer(
                 f"The teacher has {len(there)} outputs called {name!r}: {', '.join(map(str, there[:5]))}.",
                 hint="Give each of its classes a name of its own in id2label of its config.json.",
-                pointer=pointer,
+                path_pointer=path_pointer,
             )
         found[index] = there[0]
 
@@ -209,7 +209,7 @@ def _index(names: Sequence[str], key: Callable[[str], str]) -> dict[str, list[in
 
 
 def _differ(
-    teacher: Sequence[str], dataset: Sequence[str], columns: Sequence[int | None], unknown: list[str], pointer: str
+    teacher: Sequence[str], dataset: Sequence[str], columns: Sequence[int | None], unknown: list[str], path_pointer: str
 ) -> ClassNamesDiffer:
     message = (
         f"The teacher has {len(teacher)} classes and does not know {len(unknown)} of the {len(dataset)} classes "
@@ -222,7 +222,7 @@ def _differ(
                 message,
                 hint="Write the names of its classes into id2label of its config.json, or fine-tune the teacher on "
                 "this data set with a train job first.",
-                pointer=pointer,
+                path_pointer=path_pointer,
             )
         suggested = dict(zip(teacher, dataset, strict=True))
         lead = "If its classes are in the order of the data set, say so with"
@@ -238,7 +238,7 @@ def _differ(
             f'{lead} "class_map": {_json(suggested)}; nothing is known for {", ".join(remaining[:5])}'
             f"{', ...' if len(remaining) > 5 else ''}. {hint}"
         )
-    return ClassNamesDiffer(message, hint=hint, pointer=pointer)
+    return ClassNamesDiffer(message, hint=hint, path_pointer=path_pointer)
 
 
 def _suggestion(

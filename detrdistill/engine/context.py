@@ -52,8 +52,8 @@ from detrdistill.files.black_boxes import Kind, inspect_black_box, kind_of, read
 from detrdistill.files.checkpoints import check_coverage, inspect_checkpoint
 from detrdistill.files.coco import find_root, read_splits
 from detrdistill.files.preprocessing import Preprocessing
-from detrdistill.schema.paths import Paths
-from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, TrainConfig
+from detrdistill.schema.paths import RunPaths
+from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, TeacherConfig, TrainConfig, teacher_title
 
 Trained = Literal["student", "control"]
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class RunContext:
     def __init__(
         self,
         config: TrainConfig | DistillConfig,
-        paths: Paths,
+        paths: RunPaths,
         report: Report,
         should_stop: Callable[[], bool],
         alive: Callable[[], None],
@@ -106,14 +106,14 @@ class RunContext:
             student = build_detector(new.family, new.resolve(), classes, size or DEFAULT_IMAGE_SIZE, seed)
         elif self.paths.student is not None:
             student, coverage = load_detector(self.paths.student, size or DEFAULT_IMAGE_SIZE)
-            check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer="/student")
+            check_coverage(coverage.facts, allow_partial=self.config.allow_partial, path_pointer="/student")
             self._report_coverage("student", coverage)
             student = with_classes(student, classes, seed)
             check_finite(
                 "The checkpoint that the student starts from",
                 tensors=non_finite_tensors(student),
                 hint="Start from another checkpoint; this one may have been saved after its training diverged.",
-                pointer="/student",
+                path_pointer="/student",
             )
             if size is not None:
                 check_side(student.family, size, student.side_multiple)
@@ -125,7 +125,7 @@ class RunContext:
             raise ConfigError(
                 "The run names no student.",
                 hint="Give an architecture or a checkpoint.",
-                pointer="/config/student",
+                pointer="/student",
             )
         check_criterion(self.config.criterion, student.family)
         make_trainable(student, backbone=self.config.training.backbone_lr_factor > 0)
@@ -134,39 +134,37 @@ class RunContext:
 
     def ema_teacher(self, name: str, student: StudentWithEma) -> Teacher:
         """The moving average of the student, as its teacher."""
-        folder, pointer = self.paths.of_teacher(name)
-        if folder is not None:
+        if name in self.paths.teachers:
             raise ConfigError(
                 "The moving average of the student teaches; there is no place for a checkpoint.",
-                hint='Leave the teacher out, or set teacher.source to "checkpoint".',
-                pointer=pointer,
+                hint='Leave the checkpoint out, or set the source of this teacher to "checkpoint".',
+                path_pointer=_of_teacher(name),
             )
         return Teacher(student.eval_model, tuple(range(len(self.train_set.classes))), is_average=True)
 
     def load_teacher(self, name: str) -> tuple[AnyTeacher, Coverage | None]:
-        """A teacher, with its classes in the order of the data set; a black box has no coverage."""
-        folder, pointer = self.paths.of_teacher(name)
+        """A teacher, with its classes in the order of the dataset; a black box has no coverage."""
+        folder, place = self.paths.teachers.get(name), _of_teacher(name)
         if folder is None:
-            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", pointer=pointer)
+            raise ConfigError("A distillation needs a teacher.", hint="Give a checkpoint folder.", path_pointer=place)
         if (kind := kind_of(folder)) is not None:
             return self._black_box(folder, kind, name), None
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
         detector, coverage = load_detector(folder, fallback_size=size)
-        check_coverage(coverage.facts, allow_partial=self.config.allow_partial, pointer=pointer)
-        match = self._match(detector.classes, name, pointer)
+        check_coverage(coverage.facts, allow_partial=self.config.allow_partial, path_pointer=place)
+        match = self._match(detector.classes, name)
         self._report_coverage("teacher", coverage, name, dict(match.renamed))
         return Teacher(detector.to(self.device), match.columns), coverage
 
-    def _match(self, classes: tuple[str, ...], name: str, pointer: str) -> ClassMatch:
-        """Where the classes of the data set are among those of a teacher."""
-        config = self._distillation
+    def _match(self, classes: tuple[str, ...], name: str) -> ClassMatch:
+        """Where the classes of the dataset are among those of a teacher."""
         match = match_classes(
             classes,
             self.train_set.classes,
-            given=config.guides[name].teacher.class_map,
+            given=self._teachers[name].class_map,
             without_boxes=self.classes_without_boxes,
-            pointer=pointer,
-            map_pointer=f"{config.pointer(name)}/teacher/class_map",
+            path_pointer=_of_teacher(name),
+            pointer=f"{_of_teacher(name)}/class_map",
         )
         if match.renamed:
             _log.info("classes of the teacher %s: %s", name, match.said())
@@ -180,13 +178,12 @@ class RunContext:
         return frozenset(names) - used
 
     def _black_box(self, folder: Path, kind: Kind, name: str) -> BlackBoxTeacher:
-        pointer = self.paths.of_teacher(name)[1]
         card, classes = inspect_black_box(folder, kind), self.train_set.classes
         if kind == "detections":
-            refuse_class_map(self._distillation.guides[name].teacher, self._distillation.pointer(name))
+            refuse_class_map(self._teachers[name], _of_teacher(name))
             return RecordedTeacher(card, RecordedDetections(read_detections(folder, self.sets)), len(classes))
         size = self.config.data.image_size or DEFAULT_IMAGE_SIZE
-        return OnnxTeacher(folder, card, size, self._match(card.classes, name, pointer).columns)
+        return OnnxTeacher(folder, card, size, self._match(card.classes, name).columns)
 
     def build_supervision(self, name: str, teacher: AnyTeacher, student: StudentWithEma) -> TeacherSupervision:
         """A teacher with its configured methods, on the run's device.
@@ -194,32 +191,31 @@ class RunContext:
         Raises:
             ConfigError: a method is not defined between these two detectors.
         """
-        config = self._distillation
-        check_pair(config, teacher.identity, student.detector.family, name=name)
-        wanted = config.guides[name].methods
+        config = self._teachers[name]
+        check_pair(config, teacher.identity, student.detector.family, _of_teacher(name))
         methods = build_methods(
-            wanted,
+            config.methods,
             teacher.shape,
             shape_of(student.detector),
-            build_criterion(config.criterion, student.detector),
-            config.training.seed,
+            build_criterion(self.config.criterion, student.detector),
+            self.config.training.seed,
         )
-        scheduled_methods = [
+        scheduled = [
             ScheduledMethod(method.to(self.device), chosen.schedule, chosen.gradient_share)
-            for method, chosen in zip(methods, wanted, strict=True)
+            for method, chosen in zip(methods, config.methods, strict=True)
         ]
-        return TeacherSupervision(teacher, scheduled_methods, name)
+        return TeacherSupervision(teacher, scheduled, name, several=len(self._teachers) > 1)
 
     @property
-    def _distillation(self) -> DistillConfig:
+    def _teachers(self) -> dict[str, TeacherConfig]:
         assert isinstance(self.config, DistillConfig), "only a distillation has teachers"
-        return self.config
+        return self.config.teachers
 
     def _report_coverage(
         self,
         role: Role,
         coverage: Coverage,
-        teacher: str = "",
+        teacher: str | None = None,
         renamed_classes: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.report(
@@ -245,27 +241,26 @@ class RunContext:
 
     def pass_gate(self, name: str, teacher: AnyTeacher, coverage: Coverage | None) -> ModelReport:
         """Evaluate a teacher on the validation set; once per run, whatever the number of attempts."""
-        config = self._distillation
-        cache = self.paths.work / "state" / (f"teacher-{name}.json" if name else "teacher.json")
+        cache = self.paths.work / "state" / f"teacher-{name}.json"
         if cache.is_file():
             row = ModelReport.model_validate_json(cache.read_bytes())
         else:
             metrics, detections = self._evaluate(teacher.detect, teacher.input_spec, self.go_on)
             self.report(Evaluated(role="teacher", teacher=name, step=0, epoch=0.0, metrics=metrics))
             check_finite(
-                f"The teacher {name}".strip(),
+                f"The {teacher_title(name)}",
                 detections=detections,
                 tensors=non_finite_tensors(teacher.detector) if detections and isinstance(teacher, Teacher) else None,
                 hint=BROKEN_TEACHER,
-                pointer=self.paths.of_teacher(name)[1],
+                path_pointer=_of_teacher(name),
             )
             row = ModelReport(metrics=metrics, parameters=None, milliseconds_per_image=None, best_epoch=None)
             if isinstance(teacher, Teacher):
                 row = row.model_copy(update=self._cost(teacher.detector))
             write_json(cache, row.model_dump())
-        pointer = f"{config.pointer(name)}/teacher/min_ap"
+        pointer = f"{_of_teacher(name)}/min_ap"
         unlike = teacher.input_spec.unlike_training if isinstance(teacher.input_spec, Preprocessing) else ""
-        check_teacher(row.metrics, config.guides[name].teacher.min_ap, coverage, pointer, unlike_training=unlike)
+        check_teacher(row.metrics, self._teachers[name].min_ap, coverage, pointer, unlike_training=unlike)
         return row
 
     def _cost(self, detector: Detector) -> dict[str, float]:
@@ -352,8 +347,7 @@ class RunContext:
         student, control = rows["student"], rows.get("control")
         result = RunResult(
             student=student,
-            teacher=teachers.get(""),
-            further_teachers={name: row for name, row in teachers.items() if name},
+            teachers=dict(teachers),
             control=control,
             kd_gain=None if control is None else student.metrics.ap - control.metrics.ap,
             verdict=verdict_of(
@@ -397,3 +391,8 @@ class RunContext:
         self.alive()
         replace_folder(self.paths.work / role, lambda folder: export_folder(detector, folder, category_ids))
         self.alive()
+
+
+def _of_teacher(name: str) -> str:
+    """Where a teacher is declared, in the configuration as in the paths."""
+    return f"/teachers/{name}"

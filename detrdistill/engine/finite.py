@@ -58,7 +58,12 @@ def is_finite(output: DetectorOutput) -> bool:
 
 
 def check_finite(
-    whose: str, *, detections: NonFinite | None = None, tensors: list[str] | None = None, hint: str, pointer: str = ""
+    whose: str,
+    *,
+    detections: NonFinite | None = None,
+    tensors: list[str] | None = None,
+    hint: str,
+    path_pointer: str = "",
 ) -> None:
     """Refuse a detector with detections or tensors that are no finite numbers.
 
@@ -67,7 +72,7 @@ def check_finite(
         detections: of an evaluation.
         tensors: names of weights that are not finite.
         hint: what to do.
-        pointer: to the input that is to blame, if one is.
+        path_pointer: to the input that is to blame, if one is.
 
     Raises:
         Diverged: naming who is to blame, with counts.
@@ -79,4 +84,4 @@ def check_finite(
     if detections is not None:
         reasons.append(str(detections))
     if reasons:
-        raise Diverged(f"{whose} diverged: {'; '.join(reasons)}. Its AP is 0.", hint=hint, pointer=pointer)
+        raise Diverged(f"{whose} diverged: {'; '.join(reasons)}. Its AP is 0.", hint=hint, path_pointer=path_pointer)

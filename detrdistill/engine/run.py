@@ -8,13 +8,13 @@ from detrdistill.engine.side_by_side import control_of, one_at_a_time
 from detrdistill.engine.supervision import TeacherSupervision
 from detrdistill.engine.train import Best, Report
 from detrdistill.events import ModelReport, RunFinished, RunResult, StageChanged
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import DistillConfig, TrainConfig
 
 
 def run(
     config: TrainConfig | DistillConfig,
-    paths: Paths,
+    paths: RunPaths,
     report: Report,
     should_stop: Callable[[], bool] = lambda: False,
     alive: Callable[[], None] = lambda: None,
@@ -37,8 +37,8 @@ def run(
     student = context.new_student()
     supervisions: list[TeacherSupervision] = []
     coverage: dict[str, Coverage | None] = {}
-    for name, wanted in config.guides.items() if isinstance(config, DistillConfig) else ():
-        if wanted.teacher.source == "ema":
+    for name, teacher_config in config.teachers.items() if isinstance(config, DistillConfig) else ():
+        if teacher_config.source == "ema":
             supervisions.append(context.build_supervision(name, context.ema_teacher(name, student), student))
         else:
             teacher, coverage[name] = context.load_teacher(name)

@@ -155,7 +155,7 @@ class LossStep:
                     f"so that the {self.role} cannot learn from it. {error.message}",
                     hint=BROKEN_TEACHER,
                 )
-        return Diverged(f"The {self.role} diverged. {error.message}", hint=error.hint, pointer=error.pointer)
+        return Diverged(f"The {self.role} diverged. {error.message}", hint=error.hint)
 
     def _active_methods(self, inputs: Mapping[InputSpec, Tensor], position: StepPosition) -> list[_ActiveMethod]:
         """Run the teachers of the active methods, and collect what these request of teacher and student."""

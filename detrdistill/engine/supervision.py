@@ -9,6 +9,7 @@ from typing import Literal, TypeVar, assert_never
 from detrdistill.engine.gradient_share import updated_weight
 from detrdistill.engine.teacher import AnyTeacher, Teacher
 from detrdistill.methods.method import Method
+from detrdistill.schema.run import SINGLE_TEACHER, teacher_title
 from detrdistill.schema.weighting import GradientShareConfig, ScheduleConfig
 
 Value = TypeVar("Value")
@@ -96,24 +97,33 @@ class TeacherSupervision:
     Args:
         teacher: frozen.
         methods: what is distilled from it, each on its schedule.
-        name: tells its terms from those of other teachers; empty for the first.
+        name: of the teacher in the configuration.
+        several: there are other teachers; the name then begins the names of its terms.
     """
 
-    def __init__(self, teacher: AnyTeacher, methods: Sequence[ScheduledMethod], name: str = ""):
+    def __init__(
+        self,
+        teacher: AnyTeacher,
+        methods: Sequence[ScheduledMethod],
+        name: str = SINGLE_TEACHER,
+        *,
+        several: bool = False,
+    ):
         self.teacher = teacher
         self.methods = tuple(methods)
         self.name = name
+        self.prefix = f"{name}." if several else ""
 
     @property
     def title(self) -> str:
         """Who it is, in a message about it."""
         if isinstance(self.teacher, Teacher) and self.teacher.is_average:
             return "the moving average of the student, its teacher,"
-        return f"the teacher {self.name}" if self.name else "the teacher"
+        return f"the {teacher_title(self.name)}"
 
     def named(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Values by term, under names that no other teacher's terms have."""
-        return {f"{self.name}.{term}" if self.name else term: value for term, value in values.items()}
+        return {f"{self.prefix}{term}": value for term, value in values.items()}
 
     def active(self, position: StepPosition) -> list[ScheduledMethod]:
         """The methods that count in a step."""

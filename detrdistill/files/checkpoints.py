@@ -124,7 +124,7 @@ class CheckpointFacts(BaseModel):
     warnings: tuple[str, ...] = ()
 
 
-def check_coverage(coverage: CoverageFacts, *, allow_partial: bool, pointer: str) -> None:
+def check_coverage(coverage: CoverageFacts, *, allow_partial: bool, path_pointer: str) -> None:
     """Refuse a checkpoint that leaves too much of its detector at random.
 
     Raises:
@@ -136,7 +136,7 @@ def check_coverage(coverage: CoverageFacts, *, allow_partial: bool, pointer: str
         f"The checkpoint fills {coverage.loaded / coverage.total:.1%} of its detector, less than {LEAST_COVERAGE:.0%}: "
         f"{coverage}. What is missing starts at random values.",
         hint='Give a checkpoint of exactly this architecture, or set "allow_partial": true if this is meant.',
-        pointer=pointer,
+        path_pointer=path_pointer,
     )
 
 

@@ -5,7 +5,7 @@ run file are this very object. Paths, ids and secrets are not part of it. The me
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_validator
 
@@ -14,6 +14,7 @@ from detrdistill.errors import ConfigError, FieldError
 from detrdistill.files.limits import LONGEST_CLASS_NAME, MOST_CLASSES
 from detrdistill.schema.methods import (
     MAX_COUNT,
+    METHODS,
     STRICT,
     MatchedLogitsConfig,
     MethodConfig,
@@ -24,7 +25,16 @@ from detrdistill.schema.recipes import RecipeName, with_recipe
 
 DEFAULT_IMAGE_SIZE = 640
 MAX_METHODS = 16
-MAX_FURTHER_TEACHERS = 8
+MAX_TEACHERS = 9
+SINGLE_TEACHER = "teacher"
+"""Name of the teacher of the short form."""
+
+
+def teacher_title(name: str) -> str:
+    """A teacher in words; the one of the short form needs no name."""
+    return "teacher" if name == SINGLE_TEACHER else f"teacher {name}"
+
+
 TeacherName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """Also the beginning of the names of loss terms."""
 ClassName = Annotated[
@@ -152,7 +162,7 @@ class EvaluationConfig(BaseModel):
     batch_size: int = Field(default=16, ge=1, le=1024)
 
 
-class TeacherConfig(BaseModel):
+class TeacherSourceConfig(BaseModel):
     """Who teaches, and what a teacher must show before any training starts."""
 
     model_config = STRICT
@@ -165,27 +175,29 @@ class TeacherConfig(BaseModel):
     class_map: dict[ClassName, ClassName] = Field(
         default={}, max_length=MOST_CLASSES, examples=[{"motorbike": "motorcycle", "sofa": "couch"}]
     )
-    """The teacher's class names for the data set's, where they are not the same; each class at most once. Names that
+    """The teacher's class names for the dataset's, where they are not the same; each class at most once. Names that
     differ in case, spaces, underscores and hyphens alone need no entry."""
 
     @model_validator(mode="after")
-    def _has_names(self) -> "TeacherConfig":
+    def _has_names(self) -> Self:
         if self.class_map and self.source == "ema":
-            raise ValueError("the moving average of the student has the classes of the data set; it takes no class_map")
+            raise ValueError("the moving average of the student has the classes of the dataset; it takes no class_map")
         return self
 
 
-class GuideConfig(BaseModel):
-    """A teacher, and what is learnt from it."""
+Methods = Annotated[tuple[MethodConfig, ...], Field(min_length=1, max_length=MAX_METHODS)]
+DEFAULT_METHODS: tuple[MethodConfig, ...] = (MatchedLogitsConfig(), TargetFeaturesConfig(), QueryPriorConfig())
+"""What is distilled where no methods are named: the three components of DETRDistill."""
 
-    model_config = STRICT
 
-    teacher: TeacherConfig = TeacherConfig()
-    methods: tuple[MethodConfig, ...] = Field(min_length=1, max_length=MAX_METHODS)
-    """Distillation methods, each at most once."""
+class TeacherConfig(TeacherSourceConfig):
+    """A teacher, and what is distilled from it."""
+
+    methods: Methods = DEFAULT_METHODS
+    """Distillation methods, each at most once; their terms are added to the detection loss."""
 
     @model_validator(mode="after")
-    def _each_once(self) -> "GuideConfig":
+    def _each_once(self) -> Self:
         _check_once(self.methods)
         return self
 
@@ -208,7 +220,10 @@ def _check_fit(student: ArchitectureConfig | None, data: DataConfig) -> None:
 
 
 def _with_recipe(values: Any, model: type[BaseModel]) -> Any:
-    """Lay the given fields over those fields of the recipe they name that this kind of run has."""
+    """Lay the given fields over those fields of the recipe they name that this kind of run has.
+
+    The methods of a recipe are those of every teacher that names none.
+    """
     if not isinstance(values, dict):
         return values
     given = cast("dict[str, Any]", values)
@@ -216,6 +231,13 @@ def _with_recipe(values: Any, model: type[BaseModel]) -> Any:
         filled = with_recipe(given)
     except ConfigError as error:
         raise FieldError.of(error, "/recipe") from error
+    teachers: Any = given.get("teachers")
+    if isinstance(teachers, dict) and "methods" in filled and "methods" not in given:
+        methods = {"methods": filled.pop("methods")}
+        filled["teachers"] = {
+            name: methods | cast("dict[str, Any]", teacher) if isinstance(teacher, dict) else teacher
+            for name, teacher in cast("dict[str, Any]", teachers).items()
+        }
     return {name: value for name, value in filled.items() if name in given or name in model.model_fields}
 
 
@@ -243,13 +265,13 @@ class TrainConfig(BaseModel):
         return _with_recipe(values, cls)
 
     @model_validator(mode="after")
-    def _fits(self) -> "TrainConfig":
+    def _fits(self) -> Self:
         _check_fit(self.student, self.data)
         return self
 
 
 class DistillConfig(BaseModel):
-    """Distil a teacher into a student."""
+    """Distil one teacher or several into a student."""
 
     model_config = STRICT
 
@@ -258,16 +280,13 @@ class DistillConfig(BaseModel):
     """A named configuration that fills the fields which are not given; see `GET /catalog`."""
     student: ArchitectureConfig | None = None
     """The student; null: architecture and weights of the given student checkpoint."""
-    teacher: TeacherConfig = TeacherConfig()
-    methods: tuple[MethodConfig, ...] = Field(
-        default=(MatchedLogitsConfig(), TargetFeaturesConfig(), QueryPriorConfig()),
-        min_length=1,
-        max_length=MAX_METHODS,
-    )
-    """Distillation methods, each at most once; their terms are added to the detection loss."""
-    further_teachers: dict[TeacherName, GuideConfig] = Field(default={}, max_length=MAX_FURTHER_TEACHERS)
-    """Teachers beside `teacher` under names of your choice, each with methods of its own. All terms are added; those of
-    a further teacher are called `<name>.<method>.<term>`. With schedules one can follow another."""
+    teachers: dict[TeacherName, TeacherConfig] = Field(default={}, min_length=1, max_length=MAX_TEACHERS)
+    """Every teacher with its methods, under a name of your choice. All terms are added; with several teachers they are
+    called `<name>.<method>.<term>`. With schedules one teacher can follow another."""
+    teacher: TeacherSourceConfig | None = Field(default=None, exclude=True)
+    """Short form for a single teacher, which is then called `teacher`: its settings; its methods are `methods`."""
+    methods: Methods | None = Field(default=None, exclude=True)
+    """Short form for a single teacher: its methods."""
     control: bool = False
     """Also train the same student without distillation (same seed, data order and schedule) and report the
     difference in AP, the KD gain."""
@@ -285,31 +304,52 @@ class DistillConfig(BaseModel):
         return _with_recipe(values, cls)
 
     @model_validator(mode="after")
-    def _fits(self) -> "DistillConfig":
-        _check_once(self.methods)
-        sources = [guide.teacher.source for guide in self.guides.values()]
+    def _fits(self) -> Self:
+        self._expand()
+        sources = [teacher.source for teacher in self.teachers.values()]
         if "ema" in sources and self.training.ema_decay is None:
             raise FieldError(
                 "the moving average can teach only where training.ema_decay is set", pointer="/training/ema_decay"
             )
-        for name in {*DETECTION_TERMS, *(method.kind for method in self.methods)} & self.further_teachers.keys():
+        for name in {*DETECTION_TERMS, *METHODS} & self.teachers.keys():
             raise FieldError(
-                f"losses are called {name!r} already: give this teacher another name",
-                pointer=f"/further_teachers/{name}",
+                f"losses are called {name!r} already: give this teacher another name", pointer=f"/teachers/{name}"
             )
         _check_fit(self.student, self.data)
         return self
 
+    def _expand(self) -> None:
+        """Turn the short form into the mapping, which is all that is kept."""
+        if self.teachers and (self.teacher or self.methods):
+            raise FieldError(
+                "the short form `teacher` and `methods` is for a single teacher; here `teachers` is given, too",
+                hint="Move both into teachers, as one more entry with a name.",
+                pointer="/teacher" if self.teacher else "/methods",
+            )
+        if not self.teachers:
+            given = {} if self.teacher is None else {name: getattr(self.teacher, name) for name in _SETTINGS}
+            methods = DEFAULT_METHODS if self.methods is None else self.methods
+            _check_once(methods)
+            teacher = TeacherConfig(**given, methods=methods)
+            object.__setattr__(self, "teachers", {SINGLE_TEACHER: teacher})  # frozen for everybody else
+        object.__setattr__(self, "teacher", None)
+        object.__setattr__(self, "methods", None)
+
     @property
-    def guides(self) -> dict[str, GuideConfig]:
-        """Every teacher with its methods by name; that of `teacher` is empty."""
-        return {"": GuideConfig(teacher=self.teacher, methods=self.methods)} | self.further_teachers
+    def is_short(self) -> bool:
+        """The document that this was read from has the short form."""
+        return "teachers" not in self.model_fields_set
 
-    @staticmethod
-    def pointer(name: str) -> str:
-        """Where teacher and methods of a guide are declared."""
-        return f"/config/further_teachers/{name}" if name else "/config"
+    def as_given(self, pointer: str) -> str:
+        """A pointer into this configuration as one into the document that it was read from."""
+        prefix = f"/teachers/{SINGLE_TEACHER}"
+        if not self.is_short or not f"{pointer}/".startswith(f"{prefix}/"):
+            return pointer
+        below = pointer.removeprefix(prefix)
+        return below if below.startswith("/methods") else f"/teacher{below}"
 
+
+_SETTINGS = tuple(TeacherSourceConfig.model_fields)
 
 RunConfig = Annotated[TrainConfig | DistillConfig, Field(discriminator="kind")]
 RUN_CONFIG: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)

@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.problems import NOBODY, assert_problem
+from tests.support.teachers import several_teachers
 from tests.support.uploads import write_teacher, zip_of, zip_with
 
 pytestmark = [pytest.mark.bad_input, pytest.mark.usefixtures("nothing_is_stored")]
@@ -51,22 +52,26 @@ JOB_FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         lambda job: _config(job, training={"warmup_steps": 2**63}),
         "/config/training/warmup_steps",
     ),
-    "nine further teachers": (
-        lambda job: _config(job, further_teachers={f"t{i}": {"methods": [{"kind": "query_prior"}]} for i in range(9)}),
-        "/config/further_teachers",
+    "ten teachers": (lambda job: _config(job, teachers={f"t{i}": {} for i in range(10)}), "/config/teachers"),
+    "no teachers": (lambda job: _config(job, teachers={}), "/config/teachers"),
+    "ids of ten teachers": (
+        lambda job: job | {"teacher_ids": {f"t{i}": NOBODY for i in range(10)}},
+        "/teacher_ids",
     ),
-    "nine ids of further teachers": (
-        lambda job: job | {"further_teacher_ids": {f"t{i}": NOBODY for i in range(9)}},
-        "/further_teacher_ids",
+    "both forms of ids": (lambda job: job | {"teacher_ids": {"big": NOBODY}}, "/teacher_id"),
+    "both forms of teachers": (
+        lambda job: _config(job, methods=[{"kind": "query_prior"}], teachers={"big": {}}),
+        "/config/methods",
     ),
+    "a method twice": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 2), "/config/methods"),
     "seventeen methods": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 17), "/config/methods"),
     "a schedule that ends before it starts": (
         lambda job: _config(job, methods=[{"kind": "query_prior", "schedule": {"start": 0.9, "end": 0.1}}]),
         "/config/methods/0/schedule/start",
     ),
     "a loss that is called as a teacher": (
-        lambda job: _config(job, further_teachers={"detection": {"methods": [{"kind": "query_prior"}]}}),
-        "/config/further_teachers/detection",
+        lambda job: several_teachers(job, {"detection": {}}, {"detection": NOBODY}),
+        "/config/teachers/detection",
     ),
     "image size no multiple": (lambda job: _config(job, data={"image_size": 100}), "/config/data/image_size"),
     "more queries than cells": (
@@ -78,7 +83,6 @@ JOB_FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         lambda job: _config(job, methods=[{"kind": "query_prior"}, {"kind": "matched_logits", "temperature": 3}]),
         "/config/methods/1/temperature",
     ),
-    "a method twice": (lambda job: _config(job, methods=[{"kind": "query_prior"}] * 2), "/config/methods"),
     "no method": (lambda job: _config(job, methods=[]), "/config/methods"),
     "a list instead of an object": (lambda job: [job], ""),
     "a number instead of an object": (lambda job: _config(job, data=7), "/config/data"),

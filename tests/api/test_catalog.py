@@ -16,7 +16,7 @@ SERVED: dict[str, dict[str, Any]] = {method["kind"]: method for method in CATALO
 def methods_of(*methods: dict[str, Any]) -> list[dict[str, Any]]:
     config = RUN_CONFIG.validate_python({"kind": "distill"} | ({"methods": methods} if methods else {}))
     assert isinstance(config, DistillConfig)
-    return config.model_dump(mode="json")["methods"]
+    return config.model_dump(mode="json")["teachers"]["teacher"]["methods"]
 
 
 def test_it_is_served(client: TestClient):

@@ -100,7 +100,7 @@ def test_without_a_checker_an_upload_is_answered_at_once(client: TestClient, sou
 def test_jobs_wait_for_what_they_name_and_are_then_released(client: TestClient, sound: bytes, teacher_folder: Path):
     dataset, teacher = later(client, "datasets", sound), later(client, "checkpoints", zip_of(teacher_folder))
     job = submit(client, request_of(dataset, teacher))
-    assert (job["state"], job["waiting_for"]) == ("queued", ["/dataset_id", "/teacher_id"])
+    assert (job["state"], job["waiting_for"]) == ("queued", ["/dataset_id", "/teacher_ids/teacher"])
     cancelled = submit(client, request_of(dataset, teacher))
     answer = client.post(f"/jobs/{cancelled['id']}/cancel").json()
     assert (answer["state"], answer["waiting_for"]) == ("cancelled", [])
@@ -108,7 +108,7 @@ def test_jobs_wait_for_what_they_name_and_are_then_released(client: TestClient, 
         assert job_states.claim(session, job["id"], "w", 60) is None, "a held job is not to be had"
         assert job_states.take_due(session, 30) == []
     held.settle_all(get_engine())
-    assert client.get(f"/jobs/{job['id']}").json()["waiting_for"] == ["/dataset_id", "/teacher_id"]
+    assert client.get(f"/jobs/{job['id']}").json()["waiting_for"] == ["/dataset_id", "/teacher_ids/teacher"]
 
     rows = settle(client, f"/datasets/{dataset}", f"/checkpoints/{teacher}")
     assert [row["state"] for row in rows] == ["ready", "ready"]
@@ -144,7 +144,7 @@ def test_what_is_refused_later_is_kept_with_its_reason(
 
     for job, code, pointer, words in [
         (jobs[0], "dataset_refused", "/dataset_id", "val.json"),
-        (jobs[1], "checkpoint_refused", "/teacher_id", "is a pickle"),
+        (jobs[1], "checkpoint_refused", "/teacher_ids/teacher", "is a pickle"),
     ]:
         ended = client.get(f"/jobs/{job['id']}").json()
         assert (ended["state"], ended["waiting_for"]) == ("failed", [])
@@ -153,7 +153,7 @@ def test_what_is_refused_later_is_kept_with_its_reason(
         assert ended["finished_at"]
         with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
             assert '"state":"failed"' in stream.read().decode()
-        again = client.post("/jobs", json={key: job[key] for key in ("name", "dataset_id", "teacher_id", "config")})
+        again = client.post("/jobs", json={key: job[key] for key in ("name", "dataset_id", "teacher_ids", "config")})
         assert assert_problem(again, 422, pointer)["code"] == code
 
 
@@ -164,7 +164,7 @@ def test_a_held_job_whose_parts_do_not_fit_fails_with_the_pointer(client: TestCl
     settle(client, f"/datasets/{dataset}", f"/checkpoints/{teacher}")
     ended = client.get(f"/jobs/{job['id']}").json()
     assert ended["state"] == "failed"
-    assert (ended["error"]["code"], ended["error"]["pointer"]) == ("class_names_differ", "/teacher_id")
+    assert (ended["error"]["code"], ended["error"]["pointer"]) == ("class_names_differ", "/teacher_ids/teacher")
     assert "red, green" in ended["error"]["message"]
     assert ended["error"]["hint"]
 

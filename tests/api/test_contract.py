@@ -98,8 +98,8 @@ def test_generated_requests_are_answered_as_described(
         if isinstance(case.body, dict) and isinstance(case.body.get("config"), dict):
             if "dataset_id" in case.body:
                 case.body["dataset_id"] = dataset_id
-            case.body |= {"teacher_id": teacher_id, "student_id": None, "further_teacher_ids": {}}
-            case.body["config"].pop("further_teachers", None)
+            case.body |= {"teacher_id": teacher_id, "student_id": None, "teacher_ids": {}}
+            case.body["config"].pop("teachers", None)
         for name, identifier in ids.items():
             if mode is GenerationMode.POSITIVE and name in case.path_parameters:
                 case.path_parameters[name] = identifier

@@ -44,16 +44,21 @@ FULL: dict[str, Any] = {
     "kind": "distill",
     "recipe": "rt-detr-v2-r18",
     "student": {"family": "rt-detr-v2", "size": "pico", "queries": 10, "decoder_layers": 2},
-    "teacher": {"source": "checkpoint", "min_ap": 0.0},
-    "methods": [
-        {"kind": "matched_logits", "schedule": SCHEDULE, "gradient_share": {"target": 0.1}, "top_queries": 5},
-        {"kind": "target_features", "gamma": 0.5},
-        {"kind": "query_prior"},
-        {"kind": "distillation_points"},
-        {"kind": "feature_maps"},
-        {"kind": "foreground_memory"},
-    ],
-    "further_teachers": {"second": {"teacher": {"min_ap": 0.1}, "methods": [{"kind": "query_prior"}]}},
+    "teachers": {
+        "first": {
+            "source": "checkpoint",
+            "min_ap": 0.0,
+            "methods": [
+                {"kind": "matched_logits", "schedule": SCHEDULE, "gradient_share": {"target": 0.1}, "top_queries": 5},
+                {"kind": "target_features", "gamma": 0.5},
+                {"kind": "query_prior"},
+                {"kind": "distillation_points"},
+                {"kind": "feature_maps"},
+                {"kind": "foreground_memory"},
+            ],
+        },
+        "second": {"min_ap": 0.1, "methods": [{"kind": "query_prior"}]},
+    },
     "control": True,
     "data": {"image_size": 64, "workers": 0},
     "training": {"drops": [0.5, 0.9]},
@@ -99,8 +104,7 @@ def full_request(client: TestClient, dataset_id: str, teacher_id: str) -> dict:
     request = {
         "name": "full",
         "dataset_id": dataset_id,
-        "teacher_id": teacher_id,
-        "further_teacher_ids": {"second": teacher_id},
+        "teacher_ids": {"first": teacher_id, "second": teacher_id},
         "config": FULL,
     }
     answer = client.post("/jobs", json=request)
@@ -112,8 +116,7 @@ SCHEMA = JobCreate.model_json_schema()
 EVERYWHERE: dict[str, Any] = {
     "name": "full",
     "dataset_id": NOBODY,
-    "teacher_id": NOBODY,
-    "further_teacher_ids": {"second": NOBODY},
+    "teacher_ids": {"first": NOBODY, "second": NOBODY},
     "config": RUN_CONFIG.validate_python(FULL).model_dump(mode="json"),
 }
 
@@ -157,13 +160,13 @@ def test_no_field_of_a_job_takes_it(value: str):
 SAMPLE = [
     ("name",),
     ("dataset_id",),
-    ("further_teacher_ids", "second"),
+    ("teacher_ids", "second"),
     ("config",),
     ("config", "recipe"),
     ("config", "student", "size"),
-    ("config", "methods", 0, "top_queries"),
-    ("config", "methods", 0, "weight"),
-    ("config", "further_teachers", "second", "methods", 0, "schedule", "start"),
+    ("config", "teachers", "first", "methods", 0, "top_queries"),
+    ("config", "teachers", "first", "methods", 0, "weight"),
+    ("config", "teachers", "second", "methods", 0, "schedule", "start"),
     ("config", "training", "clip_norm"),
     ("config", "training", "drops", 1),
     ("config", "criterion", "l1_cost"),
@@ -299,7 +302,9 @@ QUERIES = ["", "x", "-1", "0", "1e9", "Infinity", "NaN", "%00", "%ff", "%ed%a0%8
 def test_no_query_field_makes_a_500(client: TestClient, full_request: dict, path: str, parameters: list[dict]):
     job = client.get("/jobs").json()["data"][0]["id"]
     url = path.replace("{job_id}", job).replace("{name}", "x")
-    url = url.replace("{dataset_id}", full_request["dataset_id"]).replace("{checkpoint_id}", full_request["teacher_id"])
+    url = url.replace("{dataset_id}", full_request["dataset_id"]).replace(
+        "{checkpoint_id}", full_request["teacher_ids"]["first"]
+    )
     for parameter in parameters:
         if parameter["in"] == "query" and not path.endswith("events"):
             for value in QUERIES:

@@ -39,13 +39,13 @@ def test_a_job_is_stored_queued_with_every_default_filled_in(client: TestClient,
     assert answer.headers["location"] == f"/jobs/{job['id']}"
     assert (job["state"], job["kind"], job["attempt"], job["progress"]) == ("queued", "distill", 0, 0)
     assert job["config"]["training"]["epochs"] == 24
-    assert [method["kind"] for method in job["config"]["methods"]] == [
+    assert [method["kind"] for method in job["config"]["teachers"]["teacher"]["methods"]] == [
         "matched_logits",
         "target_features",
         "query_prior",
     ]
-    assert {method["variant"] for method in job["config"]["methods"]} == {"recommended"}
-    assert job["config"]["methods"][0]["contrastive_weight"] == 0
+    assert {method["variant"] for method in job["config"]["teachers"]["teacher"]["methods"]} == {"recommended"}
+    assert job["config"]["teachers"]["teacher"]["methods"][0]["contrastive_weight"] == 0
     assert client.get(f"/jobs/{job['id']}").json() == job
 
 
@@ -175,8 +175,9 @@ def test_a_list_leaves_the_ap_of_each_class_out(client: TestClient, job_request:
     job = submit(client, job_request)
     report = {"parameters": 1, "milliseconds_per_image": 1.0, "best_epoch": 1.0}
     numbers = dict.fromkeys(CocoMetrics.model_fields, 0.25) | {"per_class": {"red": 0.5, "green": 0.0}}
-    found = {"device": "cpu", "versions": {}, "further_teachers": {"second": report | {"metrics": numbers}}}
-    found |= {role: report | {"metrics": numbers} for role in ("student", "teacher", "control")}
+    found = {"device": "cpu", "versions": {}}
+    found["teachers"] = {name: report | {"metrics": numbers} for name in ("teacher", "second")}
+    found |= {role: report | {"metrics": numbers} for role in ("student", "control")}
     owned = start(job["id"])
     with Session(get_engine()) as session, session.begin():
         states.finish(session, owned, JobState.SUCCEEDED, error=None, result=json.dumps(found))
@@ -184,7 +185,7 @@ def test_a_list_leaves_the_ap_of_each_class_out(client: TestClient, job_request:
     [row] = [row["result"] for row in client.get("/jobs").json()["data"] if row["id"] == job["id"]]
     assert "per_class" not in json.dumps(row)
     assert json.dumps(detail).count("per_class") == 4
-    assert detail["further_teachers"]["second"]["metrics"]["per_class"] == {"red": 0.5, "green": 0.0}
+    assert detail["teachers"]["second"]["metrics"]["per_class"] == {"red": 0.5, "green": 0.0}
     assert row["student"]["metrics"]["ap"] == 0.25
 
 

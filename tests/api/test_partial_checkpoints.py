@@ -15,6 +15,7 @@ from detrdistill.export import export_folder
 from tests.api.test_library import members_of
 from tests.support.checkpoints import in_shards, renamed, upload, variant, weights_of, without
 from tests.support.problems import assert_problem
+from tests.support.teachers import several_teachers
 from tests.support.uploads import write_teacher, zip_with
 
 COCO = ("person", "motorcycle", "airplane", "couch", "potted plant", "dining table", "tv")
@@ -180,9 +181,8 @@ def test_a_partial_further_teacher_is_refused_where_it_is_named(
     client: TestClient, job_request: dict[str, Any], partial: dict[str, Any]
 ):
     further = {"second": {"methods": [{"kind": "matched_logits"}]}}
-    config = job_request["config"] | {"further_teachers": further}
-    request = whole_job(job_request, config=config, further_teacher_ids={"second": partial["id"]})
-    problem = assert_problem(client.post("/jobs", json=request), 422, "/further_teacher_ids/second")
+    request = several_teachers(whole_job(job_request), further, {"second": partial["id"]})
+    problem = assert_problem(client.post("/jobs", json=request), 422, "/teacher_ids/second")
     assert problem["code"] == "checkpoint_partial"
 
 
@@ -239,8 +239,8 @@ def test_known_names_of_the_same_things_are_suggested_and_then_taken(
     assert suggested == pairs
     taken = job_of(client, coco_names, teacher, teacher={"class_map": suggested})
     assert taken.status_code == 202, taken.text
-    assert taken.json()["config"]["teacher"]["class_map"] == suggested
-    assert client.get(f"/jobs/{taken.json()['id']}").json()["config"]["teacher"]["class_map"] == suggested
+    assert taken.json()["config"]["teachers"]["teacher"]["class_map"] == suggested
+    assert client.get(f"/jobs/{taken.json()['id']}").json()["config"]["teachers"]["teacher"]["class_map"] == suggested
 
 
 def test_placeholders_are_never_taken_in_order_in_silence(
@@ -278,13 +278,13 @@ def test_a_map_of_a_further_teacher_is_checked_at_its_place(
 ):
     methods = [{"kind": "matched_logits"}]
     request = whole_job(job_request, dataset_id=coco_names, teacher_id=named(*COCO))
-    request["further_teacher_ids"] = {"voc": named(*VOC)}
+    ids = {"voc": named(*VOC)}
     for class_map, pointer in (
-        ({}, "/further_teacher_ids/voc"),
-        ({"sofas": "couch"}, "/config/further_teachers/voc/teacher/class_map/sofas"),
+        ({}, "/teacher_ids/voc"),
+        ({"sofas": "couch"}, "/config/teachers/voc/class_map/sofas"),
     ):
-        request["config"]["further_teachers"] = {"voc": {"teacher": {"class_map": class_map}, "methods": methods}}
-        assert_problem(client.post("/jobs", json=request), 422, pointer)
+        further = {"voc": {"class_map": class_map, "methods": methods}}
+        assert_problem(client.post("/jobs", json=several_teachers(request, further, ids)), 422, pointer)
 
 
 def test_recorded_detections_have_no_names_to_map(client: TestClient, dataset_id: str, rectangles: Path):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from fastapi.testclient import TestClient
@@ -12,6 +13,7 @@ from api.jobs.models import Job
 from detrdistill.files.preprocessing import Preprocessing
 from tests.support.black_boxes import perfect_detections, small_onnx
 from tests.support.problems import NOBODY, assert_problem
+from tests.support.teachers import several_teachers
 
 RECOMMENDED = {"kind": "matched_logits", "variant": "recommended"}
 
@@ -97,19 +99,22 @@ def with_further(request: dict, **ids: str) -> dict:
     """Further teachers `seen` and `own`; only the first needs a checkpoint."""
     further = {
         "seen": {"methods": [RECOMMENDED]},
-        "own": {"teacher": {"source": "ema"}, "methods": [{"kind": "query_prior"}]},
+        "own": {"source": "ema", "methods": [{"kind": "query_prior"}]},
     }
-    return request | {"config": request["config"] | {"further_teachers": further}, "further_teacher_ids": ids}
+    return several_teachers(request, further, ids)
 
 
 def test_a_job_has_several_teachers(client: TestClient, job_request: dict, teacher_id: str, recorded_id: str):
     answer = client.post("/jobs", json=with_further(job_request, seen=recorded_id))
     assert answer.status_code == 202, answer.text
     job = answer.json()
-    assert (job["teacher_id"], job["further_teacher_ids"]) == (teacher_id, {"seen": recorded_id})
+    assert job["teacher_ids"] == {"teacher": teacher_id, "seen": recorded_id}
     assert client.get(f"/jobs/{job['id']}").json() == job
     with Session(get_engine()) as session:
-        assert session.get_one(Job, job["id"]).further_teacher_ids == {"seen": recorded_id}
+        assert session.get_one(Job, UUID(job["id"])).teacher_ids == {
+            "teacher": UUID(teacher_id),
+            "seen": UUID(recorded_id),
+        }
 
 
 def test_the_moving_average_teaches_alone(client: TestClient, job_request: dict):
@@ -121,14 +126,14 @@ def test_the_moving_average_teaches_alone(client: TestClient, job_request: dict)
 @pytest.mark.usefixtures("nothing_is_stored")
 def test_further_teachers_and_their_checkpoints_must_fit(client: TestClient, job_request: dict, recorded_id: str):
     for request, pointer in [
-        (with_further(job_request), "/further_teacher_ids/seen"),
-        (with_further(job_request, seen=NOBODY), "/further_teacher_ids/seen"),
-        (with_further(job_request, seen=recorded_id, own=recorded_id), "/further_teacher_ids/own"),
-        (with_further(job_request, seen=recorded_id, other=recorded_id), "/further_teacher_ids/other"),
-        (job_request | {"further_teacher_ids": {"seen": recorded_id}}, "/further_teacher_ids/seen"),
+        (with_further(job_request), "/teacher_ids/seen"),
+        (with_further(job_request, seen=NOBODY), "/teacher_ids/seen"),
+        (with_further(job_request, seen=recorded_id, own=recorded_id), "/teacher_ids/own"),
+        (with_further(job_request, seen=recorded_id, other=recorded_id), "/teacher_ids/other"),
+        (several_teachers(job_request, {}, {"seen": recorded_id}), "/teacher_ids/seen"),
     ]:
         assert_problem(client.post("/jobs", json=request), 422, pointer)
     request = with_further(job_request, seen=recorded_id)
-    request["config"]["further_teachers"]["seen"]["methods"] = [{"kind": "foreground_memory"}]
+    request["config"]["teachers"]["seen"]["methods"] = [{"kind": "foreground_memory"}]
     problem = client.post("/jobs", json=request)
-    assert_problem(problem, 422, "/config/further_teachers/seen/methods/0")
+    assert_problem(problem, 422, "/config/teachers/seen/methods/0")

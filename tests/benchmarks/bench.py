@@ -36,6 +36,7 @@ from examples.digits.make_dataset import make_dataset
 from tests.benchmarks.registration import decoding_rate
 from tests.benchmarks.training import DIGITS, EPOCHS
 from tests.support.client import running_service
+from tests.support.factories import methods_in
 from tests.support.rectangles import write_rectangles
 from tests.support.servers import start_servers, template_database
 from tests.support.uploads import write_teacher, zip_of
@@ -117,7 +118,7 @@ def step_cost() -> dict[str, Any]:
     config = RUN_CONFIG.validate_python({"kind": "distill", "data": {"image_size": side}})
     assert isinstance(config, DistillConfig)
     criterion = build_criterion(config.criterion, student)
-    methods = build_methods(config.methods, shape_of(teacher), shape_of(student), criterion, 0)
+    methods = build_methods(methods_in(config), shape_of(teacher), shape_of(student), criterion, 0)
     methods = [method.to(device) for method in methods]
     student.train()
     frozen = Teacher(teacher, tuple(range(10)))

@@ -20,6 +20,7 @@ from detrdistill.engine.supervision import ScheduledMethod, StepPosition, Teache
 from detrdistill.engine.teacher import Teacher
 from detrdistill.outputs import Targets
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
+from tests.support.factories import methods_in
 
 CLASSES = 80
 
@@ -34,7 +35,7 @@ def main() -> None:
     inputs = [DetectorInput(student.preprocessing)]
     cpu = torch.device("cpu")
     criterion = build_criterion(_config().criterion, student)
-    methods = build_methods(_config().methods, shape_of(teacher), shape_of(student), criterion, 0)
+    methods = build_methods(methods_in(_config()), shape_of(teacher), shape_of(student), criterion, 0)
     batch = Batch(
         (torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8),),
         (Targets(torch.randint(0, CLASSES, (7,)), torch.rand(7, 4) * 0.3 + 0.2),),

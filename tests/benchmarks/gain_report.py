@@ -98,7 +98,7 @@ class PairSummary:
 def summarise(study: Study, pair: str, records: Mapping[tuple[str, int], Record]) -> PairSummary:
     """Put the runs of a pair together; `records` has what ended, by arm and seed."""
     results = {cell: record.result for cell, record in records.items() if record.result is not None}
-    teacher = next((result.teacher for result in results.values() if result.teacher is not None), None)
+    teacher = next((row for result in results.values() for row in result.teachers.values()), None)
     teacher_ap = None if teacher is None else 100 * teacher.metrics.ap
 
     def row(arm: str) -> ArmSummary:

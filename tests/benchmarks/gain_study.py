@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from detrdistill.schema.run import DistillConfig, MethodConfig, TeacherConfig, TrainConfig
+from detrdistill.schema.run import DistillConfig, MethodConfig, TeacherSourceConfig, TrainConfig
 
 CONTROL = "control"
 """The arm that every pair has: the same training without a teacher."""
@@ -56,7 +56,7 @@ class PairSpec(BaseModel):
     """Checkpoint folder the student starts from; null: `control` names a new detector."""
     control: TrainConfig
     """The student's training, without the seed."""
-    gate: TeacherConfig = TeacherConfig()
+    gate: TeacherSourceConfig = TeacherSourceConfig()
 
     @model_validator(mode="after")
     def _seedless(self) -> "PairSpec":

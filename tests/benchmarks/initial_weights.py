@@ -12,7 +12,7 @@ from statistics import mean
 from detrdistill.detectors import build
 from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG
 from examples.digits.make_dataset import make_dataset
 
@@ -40,7 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_dataset(folder / "digits")
-        result = run(RUN_CONFIG.validate_python(CONFIG), Paths(folder / "digits", folder / "work"), listen)
+        result = run(
+            RUN_CONFIG.validate_python(CONFIG), RunPaths(dataset=folder / "digits", work=folder / "work"), listen
+        )
     print(f"{sys.argv[1]}: denoising.l1 {mean(losses[-10:]):.3f}, AP {result.student.metrics.ap:.3f}")
 
 

@@ -13,7 +13,7 @@ from detrdistill.detectors.build import build_detector
 from detrdistill.engine.run import run
 from detrdistill.events import CocoMetrics, ModelReport, RunResult
 from detrdistill.export import export_folder
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, MatchedLogitsConfig
 from tests.benchmarks.gain import main
 from tests.benchmarks.gain_report import RECORD, Record, Spread, markdown, spread_of, summarise
@@ -50,8 +50,8 @@ def record_of(ap: float | None, teacher_ap: float | None = None, seconds: float 
 
     result = None
     if ap is not None:
-        teacher = None if teacher_ap is None else report(teacher_ap)
-        result = RunResult(student=report(ap), teacher=teacher, device="cpu", versions={})
+        teachers = {} if teacher_ap is None else {"teacher": report(teacher_ap)}
+        result = RunResult(student=report(ap), teachers=teachers, device="cpu", versions={})
     error = "many lines\nconfig_invalid: it broke" if ap is None else None
     return Record(fingerprint="", commit="", finished_at="", seconds=seconds, error=error, result=result)
 
@@ -137,10 +137,10 @@ def test_a_pair_does_not_choose_its_seed():
 def test_an_arm_differs_from_its_control_by_teacher_and_methods_alone():
     study = Study.model_validate(study_of())
     control, arm = study.run_of("pico", CONTROL, 3), study.run_of("pico", "logits", 3)
-    assert control.teacher is None
+    assert control.teachers == {}
     assert arm.teacher == study.teacher_of("pico")
     assert isinstance(arm.config, DistillConfig)
-    assert arm.config.methods == (
+    assert arm.config.teachers["teacher"].methods == (
         MatchedLogitsConfig(
             variant="paper", weight=1, pair_weight="none", split=True, clamp_teacher_boxes=False, contrastive_weight=0
         ),
@@ -159,9 +159,13 @@ def test_the_control_arm_is_the_control_of_a_distillation_to_the_bit(rectangles:
     export_folder(detector, teacher, (3, 8))
     both = study.run_of("pico", "logits", 3).config.model_dump() | {"control": True}
     distilled = run(
-        RUN_CONFIG.validate_python(both), Paths(rectangles, tmp_path / "both", teacher=teacher), lambda _: None
+        RUN_CONFIG.validate_python(both),
+        RunPaths(dataset=rectangles, work=tmp_path / "both", teacher=teacher),
+        lambda _: None,
     )
-    plain = run(study.run_of("pico", CONTROL, 3).config, Paths(rectangles, tmp_path / "plain"), lambda _: None)
+    plain = run(
+        study.run_of("pico", CONTROL, 3).config, RunPaths(dataset=rectangles, work=tmp_path / "plain"), lambda _: None
+    )
     assert distilled.control is not None
     assert distilled.control.metrics == plain.student.metrics
     first, second, student = (

@@ -25,7 +25,7 @@ def measure(data: Path, *, apart: bool) -> dict[str, Any]:
     """Threads, seconds of both trainings by wall and by CPU of all processes, and milliseconds of a step."""
     from detrdistill.engine import threads
     from detrdistill.engine.run import run
-    from detrdistill.schema.paths import Paths
+    from detrdistill.schema.paths import RunPaths
 
     threads.LEAST_SECONDS_BESIDE = float("inf") if apart else 0.0
     config = json.loads((DIGITS / "distill.json").read_text())
@@ -40,7 +40,11 @@ def measure(data: Path, *, apart: bool) -> dict[str, Any]:
             speeds[event.role].append(event.images_per_second)
 
     with tempfile.TemporaryDirectory() as work:
-        run(RUN_CONFIG.validate_python(config), Paths(data, Path(work), teacher=DIGITS / "teacher"), report)
+        run(
+            RUN_CONFIG.validate_python(config),
+            RunPaths(dataset=data, work=Path(work), teacher=DIGITS / "teacher"),
+            report,
+        )
         cost = json.loads((Path(work) / "state" / "step_cost.json").read_text())
     times = os.times()
     return {

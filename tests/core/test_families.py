@@ -16,9 +16,9 @@ from detrdistill.detectors.build import build_detector, make_trainable
 from detrdistill.engine.run import run
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
-from tests.support.factories import SIDE, TINY
+from tests.support.factories import SIDE, TINY, methods_in
 from tests.support.rectangles import CLASSES, write_rectangles
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "families.md"
@@ -69,11 +69,11 @@ def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path:
     export_folder(build_detector(name, size, CLASSES, SIDE, seed=7), tmp_path / "teacher", (3, 8))
     events: list[Event] = []
     config = five_steps(name)
-    run(config, Paths(ten_pictures, tmp_path / "work", teacher=tmp_path / "teacher"), events.append)
+    run(config, RunPaths(dataset=ten_pictures, work=tmp_path / "work", teacher=tmp_path / "teacher"), events.append)
 
     steps = [event for event in events if isinstance(event, StepLogged)]
     assert [event.step for event in steps] == list(range(1, STEPS + 1))
-    for method in config.methods:
+    for method in methods_in(config):
         assert any(term.startswith(f"{method.kind}.") for term in steps[-1].losses), method.kind
     assert all(torch.tensor(list(event.losses.values())).isfinite().all() for event in steps)
 

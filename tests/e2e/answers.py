@@ -40,7 +40,7 @@ def checkpoint(number: int, **other: Any) -> dict[str, Any]:
 def job(**other: Any) -> dict[str, Any]:
     row = {"id": id_of(1), "name": "made up", "kind": "distill", "state": "succeeded", "waiting_for": [], "error": None}
     progress = {"cancel_requested": False, "stage": "export", "progress": 1.0, "eta_seconds": None, "attempt": 1}
-    inputs = {"dataset_id": id_of(2), "teacher_id": id_of(3), "further_teacher_ids": {}, "student_id": None}
+    inputs = {"dataset_id": id_of(2), "teacher_ids": {"teacher": id_of(3)}, "student_id": None}
     times = {"created_at": CREATED, "started_at": CREATED, "finished_at": CREATED, "worker": None, "last_event_id": 0}
     config = {"kind": "distill", "methods": [{"kind": "matched_logits"}], "control": True, "further_teachers": {}}
     return row | progress | inputs | times | {"ap": {}, "result": None, "config": config} | other

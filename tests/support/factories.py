@@ -11,7 +11,8 @@ from detrdistill.detectors.detector import Detector
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, MethodInputs, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
-from detrdistill.schema.run import ArchitectureConfig
+from detrdistill.schema.methods import MethodConfig
+from detrdistill.schema.run import ArchitectureConfig, DistillConfig
 
 TINY = {
     "detr": "nano",
@@ -86,6 +87,18 @@ def shape_like(output: DetectorOutput, *, height: int = 2) -> DetectorShape:
         reference_size=4,
         scores=output.scores,
     )
+
+
+def methods_in(config: DistillConfig) -> tuple[MethodConfig, ...]:
+    """The methods of the only teacher of a configuration."""
+    [teacher] = config.teachers.values()
+    return teacher.methods
+
+
+def with_methods(config: DistillConfig, methods: Sequence[MethodConfig]) -> DistillConfig:
+    """The same configuration with other methods of its only teacher."""
+    [(name, teacher)] = config.teachers.items()
+    return config.model_copy(update={"teachers": {name: teacher.model_copy(update={"methods": tuple(methods)})}})
 
 
 def inputs_of(

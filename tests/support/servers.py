@@ -87,11 +87,11 @@ def template_database(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def fresh_database(url: str) -> Iterator[str]:
-    """A migrated, empty database of its own; dropped at the end."""
+def fresh_database(url: str, template: str = TEMPLATE) -> Iterator[str]:
+    """A database of its own, migrated and empty unless another template is named; dropped at the end."""
     name = f"detrdistill_test_{uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {TEMPLATE}")
+        connection.execute(f"create database {name} template {template}")
     try:
         yield with_database(url, name)
     finally:

@@ -15,6 +15,7 @@ from detrdistill.files.coco import read_split
 from tests.support.black_boxes import perfect_detections, write_detections
 from tests.support.client import Client
 from tests.support.servers import RunningService
+from tests.support.teachers import several_teachers
 
 
 @pytest.mark.export
@@ -80,14 +81,17 @@ def test_a_job_learns_from_a_checkpoint_and_a_black_box(
     folder = write_detections(tmp_path / "seen", perfect_detections(rectangles))
     recorded = client.upload("checkpoints", "seen", folder)
     method = {"kind": "matched_logits", "variant": "recommended"}
-    further = {"seen": {"teacher": {"min_ap": 0.99}, "methods": [method]}}
-    short_job["config"] |= {"control": False, "methods": [method], "further_teachers": further}
-    job = client.wait_for_end(client.submit(**short_job, further_teacher_ids={"seen": recorded}))
+    further = {"seen": {"min_ap": 0.99, "methods": [method]}}
+    short_job["config"] |= {"control": False, "methods": [method]}
+    job = client.wait_for_end(client.submit(**several_teachers(short_job, further, {"seen": recorded})))
     assert job["state"] == "succeeded", job["error"]
-    assert job["result"]["further_teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)
-    assert job["ap"]["teacher"] == job["result"]["teacher"]["metrics"]["ap"] < 0.9
+    assert job["result"]["teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)
+    assert job["result"]["teachers"]["teacher"]["metrics"]["ap"] < 0.9
+    assert job["ap"]["teacher"] == pytest.approx(1), "the best of them"
+    evaluations = client.get(f"/jobs/{job['id']}/metrics")["evaluations"]
+    assert {row["teacher"] for row in evaluations if row["role"] == "teacher"} == {"teacher", "seen"}
     names = {curve["name"] for curve in client.get(f"/jobs/{job['id']}/metrics")["series"]}
-    assert {"matched_logits.l1", "seen.matched_logits.l1"} <= names
+    assert {"teacher.matched_logits.l1", "seen.matched_logits.l1"} <= names
 
 
 @pytest.mark.slow

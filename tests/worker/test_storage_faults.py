@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.client import Client, running_service
 from tests.support.servers import RunningService, Servers
+from tests.support.teachers import several_teachers
 from tests.worker.test_faults import until_checkpoint
 from tests.worker.test_jobs import training_process
 
@@ -177,7 +178,7 @@ def test_a_teacher_that_is_gone_or_another(service: RunningService, client: Clie
     service.start_worker()
     job = client.wait_for_end(job_id)
     assert (job["state"], job["attempt"]) == ("failed", 1)
-    assert (job["error"]["code"], job["error"]["pointer"]) == ("checkpoint_gone", "/teacher_id")
+    assert (job["error"]["code"], job["error"]["pointer"]) == ("checkpoint_gone", "/teacher_ids/teacher")
     assert_no_paths(client, job_id, service.folder)
 
 
@@ -187,15 +188,14 @@ def test_a_further_teacher_and_a_student_are_named_by_their_pointers(
 ):
     storage = service.folder / "storage" / "checkpoints"
     second, student = (client.upload("checkpoints", name, teacher_folder) for name in ("second", "student"))
-    further = {"second": {"teacher": {"min_ap": 0}, "methods": [{"kind": "matched_logits"}]}}
-    with_second = short_job["config"] | {"further_teachers": further}
-    first = client.submit(**short_job | {"config": with_second, "further_teacher_ids": {"second": second}})
+    further = {"second": {"min_ap": 0, "methods": [{"kind": "matched_logits"}]}}
+    first = client.submit(**several_teachers(short_job, further, {"second": second}))
     training = {"kind": "train", "data": short_job["config"]["data"], "training": short_job["config"]["training"]}
     other = client.submit(dataset_id=short_job["dataset_id"], student_id=student, config=training)
     shutil.rmtree(storage / second)
     shutil.rmtree(storage / student)
     service.start_worker()
-    for job_id, pointer in ((first, "/further_teacher_ids/second"), (other, "/student_id")):
+    for job_id, pointer in ((first, "/teacher_ids/second"), (other, "/student_id")):
         job = client.wait_for_end(job_id)
         assert (job["error"]["code"], job["error"]["pointer"], job["attempt"]) == ("checkpoint_gone", pointer, 1)
 

@@ -34,8 +34,8 @@ def test_a_class_the_teacher_lacks_is_named(teacher: list[str], data: st.DataObj
 
 def refused(teacher: tuple[str, ...], dataset: tuple[str, ...], **given: str) -> ClassNamesDiffer:
     with pytest.raises(ClassNamesDiffer) as caught:
-        match_classes(teacher, dataset, given=given, pointer="/teacher_id")
-    assert (caught.value.code, caught.value.pointer) == ("class_names_differ", "/teacher_id")
+        match_classes(teacher, dataset, given=given, path_pointer="/teachers/teacher")
+    assert (caught.value.code, caught.value.path_pointer) == ("class_names_differ", "/teachers/teacher")
     return caught.value
 
 
@@ -154,10 +154,10 @@ def test_a_class_without_boxes_vetoes_no_teacher():
 def test_a_map_that_fits_nothing_is_refused_at_its_entry(given: dict[str, str], place: str, words: str):
     with pytest.raises(ConfigError) as caught:
         match_classes(
-            ["sofa", "sofa bed", "N/A", "N/A"], ["couch", "cat"], given=given, map_pointer="/config/teacher/class_map"
+            ["sofa", "sofa bed", "N/A", "N/A"], ["couch", "cat"], given=given, pointer="/teachers/teacher/class_map"
         )
     assert words in caught.value.message
-    assert caught.value.pointer == f"/config/teacher/class_map/{place}"
+    assert caught.value.pointer == f"/teachers/teacher/class_map/{place}"
     assert "Classes of" in caught.value.hint or "once" in caught.value.hint
 
 

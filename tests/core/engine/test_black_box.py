@@ -19,7 +19,7 @@ from detrdistill.errors import CheckpointError, ConfigError, TeacherRejected
 from detrdistill.events import Event, RunResult, StepLogged
 from detrdistill.files.black_boxes import BlackBox, inspect_black_box
 from detrdistill.methods.matched_logits import MatchedLogits
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
 from tests.support.factories import inputs_of, output_of, shape_like, targets_of
@@ -157,7 +157,7 @@ def distil(dataset: Path, folder: Path, work: Path, **changes: object) -> tuple[
         "evaluation": {"every_epochs": 5},
     }
     events: list[Event] = []
-    paths = Paths(dataset, work, teacher=folder)
+    paths = RunPaths(dataset=dataset, work=work, teacher=folder)
     return run(RUN_CONFIG.validate_python(config | changes), paths, events.append), events
 
 
@@ -166,8 +166,7 @@ def assert_distilled(result: RunResult, events: list[Event]) -> None:
     assert len(steps) == 5
     terms = {f"matched_logits.{term}" for term in ("classification", "l1", "giou")}
     assert all(terms == {name for name in step.losses if name.startswith("matched")} for step in steps)
-    assert result.teacher is not None
-    assert (result.teacher.parameters, result.teacher.milliseconds_per_image) == (None, None)
+    assert (result.teachers["teacher"].parameters, result.teachers["teacher"].milliseconds_per_image) == (None, None)
 
 
 def test_a_run_with_recorded_detections(rectangles: Path, tmp_path: Path):
@@ -175,8 +174,7 @@ def test_a_run_with_recorded_detections(rectangles: Path, tmp_path: Path):
     folder = write_detections(tmp_path, perfect_detections(rectangles))
     result, events = distil(rectangles, folder, tmp_path / "work", teacher={"min_ap": 0.99})
     assert_distilled(result, events)
-    assert result.teacher is not None
-    assert result.teacher.metrics.ap == pytest.approx(1)
+    assert result.teachers["teacher"].metrics.ap == pytest.approx(1)
     assert "| teacher | 1.0000 | 1.0000 | 1.0000 | unknown |" in (tmp_path / "work/student/README.md").read_text()
 
 
@@ -196,4 +194,4 @@ def test_the_gate_refuses_a_weak_black_box(rectangles: Path, onnx_folder: Path, 
 def test_the_engine_refuses_methods_that_need_more(rectangles: Path, onnx_folder: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match="only boxes and scores") as caught:
         distil(rectangles, onnx_folder, tmp_path, methods=[METHOD, {"kind": "query_prior"}])
-    assert caught.value.pointer == "/config/methods/1"
+    assert caught.value.pointer == "/teachers/teacher/methods/1"

@@ -29,7 +29,7 @@ from detrdistill.events import Evaluated, StepLogged
 from detrdistill.export import export_folder
 from detrdistill.files.coco import CocoSet, read_split
 from detrdistill.outputs import best_detections
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from tests.core.engine.test_evaluate import truth_of
 from tests.core.engine.test_run import METHODS, STUDENT, TRAINING, Recorder, config_of, train_config
 from tests.core.engine.test_step import BATCH, HALFWAY, methods_config, step_of
@@ -101,7 +101,7 @@ def test_new_detectors_of_every_family_are_finite():
 # ---- training
 
 
-def diverged(config: object, paths: Paths) -> tuple[Diverged, Recorder]:
+def diverged(config: object, paths: RunPaths) -> tuple[Diverged, Recorder]:
     recorder = Recorder()
     with pytest.raises(Diverged) as caught:
         run(config, paths, recorder)  # pyright: ignore[reportArgumentType]
@@ -118,7 +118,7 @@ def test_a_training_that_explodes_is_no_success(rectangles: Path, tmp_path: Path
     """It did end with an AP above 0.2, because the last step is behind the last look at the loss."""
     wild = {"lr": 1.0, "batch_size": 12, "epochs": 1, "warmup_steps": 0, "clip_norm": 1e30, "schedule": "constant"}
     config = train_config(training=wild | {"ema_decay": None})
-    error, recorder = diverged(config, Paths(rectangles, tmp_path))
+    error, recorder = diverged(config, RunPaths(dataset=rectangles, work=tmp_path))
     assert len(recorder.of(StepLogged)) == 1, "the loss was finite"
     assert "The student diverged" in error.message
     assert last_ap(recorder, "student") == 0
@@ -143,7 +143,7 @@ def test_weights_that_break_in_the_last_step_leave_the_best_epoch_on_disk(
 ):
     after_the_last_step(monkeypatch, lambda trainer: spoil(next(trainer.detector.parameters()), value))
     config = train_config(training=QUICK | {"ema_decay": None})
-    error, recorder = diverged(config, Paths(rectangles, tmp_path))
+    error, recorder = diverged(config, RunPaths(dataset=rectangles, work=tmp_path))
     assert error.message.startswith("The student diverged: 1 of its tensors hold NaN or infinity (model.")
     first, last = (event.metrics.ap for event in recorder.of(Evaluated))
     assert f"The weights of epoch 1 (AP {first:.4f}) stay in the folder student" in error.hint
@@ -155,7 +155,7 @@ def test_the_moving_average_is_named_where_the_plain_weights_are_finite(
     rectangles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     after_the_last_step(monkeypatch, lambda trainer: spoil(next(trainer.ema.parameters()), NAN))  # pyright: ignore
-    error, recorder = diverged(train_config(training=QUICK), Paths(rectangles, tmp_path))
+    error, recorder = diverged(train_config(training=QUICK), RunPaths(dataset=rectangles, work=tmp_path))
     assert error.message.startswith("The moving average of the student's weights diverged")
     assert "training.ema_decay" in error.hint
     assert last_ap(recorder, "student") == 0
@@ -187,7 +187,7 @@ def test_statistics_that_only_evaluation_reads_are_noticed(
         spoil(norm.running_mean, NAN)
 
     spoil_new_student(monkeypatch, spoil_statistics)
-    error, recorder = diverged(train_config(training=QUICK), Paths(rectangles, tmp_path))
+    error, recorder = diverged(train_config(training=QUICK), RunPaths(dataset=rectangles, work=tmp_path))
     assert "running_mean" in error.message
     assert "on 6 of 6 validation images" in error.message
     assert last_ap(recorder, "student") == 0
@@ -199,14 +199,16 @@ def test_a_weight_that_nothing_reads_is_noticed(rectangles: Path, tmp_path: Path
 
     spoil_new_student(monkeypatch, add_weight, number=1)
     config = config_of(teacher={"source": "ema"}, methods=LOGITS, training=QUICK | {"epochs": 1})
-    error, recorder = diverged(config, Paths(rectangles, tmp_path))
+    error, recorder = diverged(config, RunPaths(dataset=rectangles, work=tmp_path))
     assert error.message == "The control diverged: 1 of its tensors hold NaN or infinity (unread). Its AP is 0."
     assert last_ap(recorder, "control") == 0
     assert (tmp_path / "student").is_dir(), "the student, trained before, stays"
 
 
 def test_a_loss_that_is_not_finite_names_the_student(rectangles: Path, tmp_path: Path):
-    error, _ = diverged(train_config(criterion={"l1_weight": 1e38}, training=QUICK), Paths(rectangles, tmp_path))
+    error, _ = diverged(
+        train_config(criterion={"l1_weight": 1e38}, training=QUICK), RunPaths(dataset=rectangles, work=tmp_path)
+    )
     assert error.message.startswith("The student diverged")
 
 
@@ -262,23 +264,23 @@ def test_the_gate_refuses_a_teacher_of_nan_at_any_floor(
     broken_teachers: dict[str, Path], rectangles: Path, tmp_path: Path, kind: str
 ):
     config = config_of(student=STUDENT, methods=LOGITS, control=False)
-    error, recorder = diverged(config, Paths(rectangles, tmp_path, teacher=broken_teachers[kind]))
+    error, recorder = diverged(config, RunPaths(dataset=rectangles, work=tmp_path, teacher=broken_teachers[kind]))
     assert error.message.startswith("The teacher diverged: ")
     assert "72 detections on 6 of 6 validation images are NaN or infinite" in error.message
     assert ("bbox_predictor" in error.message) == (kind == "checkpoint")
-    assert error.pointer == "/teacher"
+    assert error.path_pointer == "/teachers/teacher"
     assert last_ap(recorder, "teacher") == 0
     assert recorder.of(StepLogged) == []
-    assert not (tmp_path / "state" / "teacher.json").exists()
+    assert not (tmp_path / "state" / "teacher-teacher.json").exists()
 
 
 def test_a_further_teacher_is_named(broken_teachers: dict[str, Path], rectangles: Path, tmp_path: Path):
-    further = {"big": {"teacher": {"min_ap": 0}, "methods": LOGITS}}
-    config = config_of(teacher={"source": "ema"}, methods=METHODS[2:], further_teachers=further)
-    paths = Paths(rectangles, tmp_path, further_teachers={"big": broken_teachers["checkpoint"]})
+    teachers = {"own": {"source": "ema", "methods": METHODS[2:]}, "big": {"min_ap": 0, "methods": LOGITS}}
+    config = config_of(teachers=teachers)
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teachers={"big": broken_teachers["checkpoint"]})
     error, _ = diverged(config, paths)
     assert error.message.startswith("The teacher big diverged: ")
-    assert error.pointer == "/further_teachers/big"
+    assert error.path_pointer == "/teachers/big"
 
 
 def guided(teacher: Teacher, student: Detector, name: str = "", role: str = "student") -> LossStep:
@@ -329,7 +331,9 @@ def test_a_student_does_not_start_from_a_checkpoint_of_nan(
     broken_teachers: dict[str, Path], rectangles: Path, tmp_path: Path
 ):
     config = train_config(student=None, data={"image_size": 64})
-    error, recorder = diverged(config, Paths(rectangles, tmp_path, student=broken_teachers["checkpoint"]))
+    error, recorder = diverged(
+        config, RunPaths(dataset=rectangles, work=tmp_path, student=broken_teachers["checkpoint"])
+    )
     assert error.message.startswith("The checkpoint that the student starts from diverged: 1 of its tensors")
-    assert error.pointer == "/student"
+    assert error.path_pointer == "/student"
     assert recorder.of(StepLogged) == []

@@ -18,7 +18,7 @@ from detrdistill.errors import ConfigError, Diverged, Stopped, TeacherRejected
 from detrdistill.events import CheckpointSaved, Evaluated, Event, RunFinished, StepLogged
 from detrdistill.export import export_folder
 from detrdistill.files.checkpoints import inspect_checkpoint
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, TrainConfig
 
 STUDENT = {"family": "rt-detr-v2", "size": "pico", "queries": 10}
@@ -84,7 +84,7 @@ def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch
 def finished(rectangles: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
     work = tmp_path_factory.mktemp("work")
     recorder = Recorder()
-    run(config_of(), Paths(rectangles, work, teacher=teacher), recorder)
+    run(config_of(), RunPaths(dataset=rectangles, work=work, teacher=teacher), recorder)
     return work, recorder
 
 
@@ -97,10 +97,9 @@ def test_a_run_reports_every_stage_and_ends_with_its_result(finished: tuple[Path
     assert steps[-1].progress == 1
     assert steps[0].eta_seconds > 0
     result = recorder.of(RunFinished)[-1].result
-    assert result.teacher is not None
     assert result.control is not None
     assert result.kd_gain == pytest.approx(result.student.metrics.ap - result.control.metrics.ap)
-    assert result.student.parameters == result.control.parameters < result.teacher.parameters
+    assert result.student.parameters == result.control.parameters < result.teachers["teacher"].parameters
     assert json.loads((work / "result.json").read_text())["student"]["parameters"] == result.student.parameters
 
 
@@ -158,7 +157,7 @@ def test_the_published_number_is_that_of_the_exported_file(finished: tuple[Path,
 
 
 def run_in_two_parts(
-    make: Callable[[], TrainConfig | DistillConfig], paths: Callable[[Path], Paths], work: Path, stop_after: int
+    make: Callable[[], TrainConfig | DistillConfig], paths: Callable[[Path], RunPaths], work: Path, stop_after: int
 ) -> Recorder:
     first = Recorder(stop_after)
     with pytest.raises(Stopped):
@@ -176,7 +175,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(
     """Stopped in the middle of an epoch, in the student's or the control's training."""
     work, _ = finished
     recorder = run_in_two_parts(
-        config_of, lambda folder: Paths(rectangles, folder, teacher=teacher), tmp_path, stop_after
+        config_of, lambda folder: RunPaths(dataset=rectangles, work=folder, teacher=teacher), tmp_path, stop_after
     )
     for role in ("student", "control"):
         assert_equal_weights(weights_of(work / role), weights_of(tmp_path / role))
@@ -192,12 +191,12 @@ def test_a_scheduled_run_resumes_to_the_same_bits(rectangles: Path, teacher: Pat
     ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     recorder = Recorder()
-    run(config_of(methods=methods, control=False), Paths(rectangles, whole, teacher=teacher), recorder)
+    run(config_of(methods=methods, control=False), RunPaths(dataset=rectangles, work=whole, teacher=teacher), recorder)
     taught = [any("matched" in name or "target" in name for name in event.losses) for event in recorder.of(StepLogged)]
     assert taught == [True, True, False, False, True, True]
     run_in_two_parts(
         lambda: config_of(methods=methods, control=False),
-        lambda folder: Paths(rectangles, folder, teacher=teacher),
+        lambda folder: RunPaths(dataset=rectangles, work=folder, teacher=teacher),
         parts,
         3,
     )
@@ -211,18 +210,20 @@ def test_the_moving_average_teaches_without_checkpoint_or_gate(rectangles: Path,
     """Resumed in the student's training, the run ends in the same bits: the teacher is part of what is saved."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     recorder = Recorder()
-    result = run(config_of(**SELF_TAUGHT), Paths(rectangles, whole), recorder)
+    result = run(config_of(**SELF_TAUGHT), RunPaths(dataset=rectangles, work=whole), recorder)
     assert [event.stage for event in recorder.events if event.kind == "stage"] == [
         "prepare",
         "train_student",
         "train_control",
         "export",
     ]
-    assert result.teacher is None
+    assert result.teachers == {}
     assert result.kd_gain is not None
     own = [event for event in recorder.of(StepLogged) if event.role == "student"]
     assert {name.split(".")[0] for name in own[0].losses} >= {"matched_logits", "query_prior"}
-    run_in_two_parts(lambda: config_of(**SELF_TAUGHT), lambda folder: Paths(rectangles, folder), parts, 2)
+    run_in_two_parts(
+        lambda: config_of(**SELF_TAUGHT), lambda folder: RunPaths(dataset=rectangles, work=folder), parts, 2
+    )
     assert_equal_weights(weights_of(whole / "student"), weights_of(parts / "student"))
 
 
@@ -230,8 +231,8 @@ def test_the_moving_average_must_exist_and_is_given_no_checkpoint(rectangles: Pa
     with pytest.raises(ValidationError, match=r"training\.ema_decay"):
         config_of(**SELF_TAUGHT, training=TRAINING | {"ema_decay": None})
     with pytest.raises(ConfigError, match="no place for a checkpoint") as caught:
-        run(config_of(**SELF_TAUGHT), Paths(rectangles, tmp_path, teacher=teacher), Recorder())
-    assert caught.value.pointer == "/teacher"
+        run(config_of(**SELF_TAUGHT), RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), Recorder())
+    assert caught.value.path_pointer == "/teachers/teacher"
 
 
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
@@ -239,7 +240,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
 ):
     work, _ = finished
     recorder = Recorder(stop_after=5)
-    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher)
     with pytest.raises(Stopped):
         run(config_of(), paths, recorder, recorder.should_stop)
     newest = tmp_path / recorder.of(CheckpointSaved)[-1].file
@@ -253,17 +254,17 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
 def test_another_configuration_may_not_resume(rectangles: Path, tmp_path: Path):
     recorder = Recorder(stop_after=1)
     with pytest.raises(Stopped):
-        run(train_config(), Paths(rectangles, tmp_path), recorder, recorder.should_stop)
+        run(train_config(), RunPaths(dataset=rectangles, work=tmp_path), recorder, recorder.should_stop)
     changed = train_config(training=TRAINING | {"lr": 5e-4})
     with pytest.raises(ConfigError, match="another configuration"):
-        run(changed, Paths(rectangles, tmp_path), Recorder())
+        run(changed, RunPaths(dataset=rectangles, work=tmp_path), Recorder())
 
 
 def test_a_weak_teacher_is_rejected_before_any_step(rectangles: Path, teacher: Path, tmp_path: Path):
     recorder = Recorder()
     with pytest.raises(TeacherRejected, match="below the floor") as caught:
-        run(config_of(teacher={"min_ap": 0.5}), Paths(rectangles, tmp_path, teacher=teacher), recorder)
-    assert caught.value.pointer == "/config/teacher/min_ap"
+        run(config_of(teacher={"min_ap": 0.5}), RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), recorder)
+    assert caught.value.pointer == "/teachers/teacher/min_ap"
     assert recorder.of(StepLogged) == []
 
 
@@ -271,7 +272,7 @@ def test_a_loss_that_explodes_stops_the_run(rectangles: Path, tmp_path: Path):
     with pytest.raises(Diverged, match="not finite"):
         run(
             train_config(criterion={"l1_weight": 1e38}),
-            Paths(rectangles, tmp_path),
+            RunPaths(dataset=rectangles, work=tmp_path),
             Recorder(),
         )
 
@@ -279,7 +280,7 @@ def test_a_loss_that_explodes_stops_the_run(rectangles: Path, tmp_path: Path):
 def test_a_frozen_backbone_stays(rectangles: Path, teacher: Path, tmp_path: Path):
     frozen = {"epochs": 1, "backbone_lr_factor": 0, "freeze_batch_norm": True}
     config = train_config(student=None, training=TRAINING | frozen)
-    run(config, Paths(rectangles, tmp_path, student=teacher), Recorder())
+    run(config, RunPaths(dataset=rectangles, work=tmp_path, student=teacher), Recorder())
     before = load_file(teacher / "model.safetensors")
     after = load_file(tmp_path / "student" / "model.safetensors")
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
@@ -300,14 +301,14 @@ def test_a_checkpoint_with_more_queries_than_cells_is_refused(
     export_folder(thirty, tmp_path / "start", (1,))
     config = train_config(student=None, data=DATA | {"image_size": 32})
     with pytest.raises(ConfigError, match=f"among the {cells} cells"):
-        run(config, Paths(rectangles, tmp_path / "work", student=tmp_path / "start"), Recorder())
+        run(config, RunPaths(dataset=rectangles, work=tmp_path / "work", student=tmp_path / "start"), Recorder())
 
 
 def test_fine_tuning_keeps_the_rows_of_known_classes(rectangles: Path, teacher: Path, tmp_path: Path):
     recorder = Recorder()
     config = train_config(student=None, data=DATA | {"image_size": None}, training=TRAINING | {"epochs": 1})
-    result = run(config, Paths(rectangles, tmp_path, student=teacher), recorder)
-    assert result.teacher is None
+    result = run(config, RunPaths(dataset=rectangles, work=tmp_path, student=teacher), recorder)
+    assert result.teachers == {}
     assert result.kd_gain is None
     assert inspect_checkpoint(tmp_path / "student").image_size == (96, 96)
     loaded = next(event for event in recorder.events if event.kind == "weights_loaded")
@@ -317,7 +318,7 @@ def test_fine_tuning_keeps_the_rows_of_known_classes(rectangles: Path, teacher: 
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_half_precision_trains(rectangles: Path, teacher: Path, tmp_path: Path, precision: str):
     config = config_of(training=TRAINING | {"precision": precision, "epochs": 1}, control=False)
-    result = run(config, Paths(rectangles, tmp_path, teacher=teacher), Recorder())
+    result = run(config, RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), Recorder())
     assert result.student.metrics.ap >= 0
 
 
@@ -329,7 +330,7 @@ def test_a_run_stops_before_its_first_step(rectangles: Path, teacher: Path, tmp_
     with pytest.raises(Stopped):
         run(
             config_of(control=False),
-            Paths(rectangles, tmp_path, teacher=teacher),
+            RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher),
             events.append,
             lambda: len(given) > signs,
             lambda: given.append(None),

@@ -17,7 +17,7 @@ from detrdistill.engine.supervision import TeacherSupervision
 from detrdistill.errors import ConfigError, TeacherRejected
 from detrdistill.events import Evaluated
 from detrdistill.export import export_folder
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from tests.core.engine.test_run import (
     DATA,
@@ -36,9 +36,11 @@ from tests.support.factories import tiny_detector
 RECOMMENDED = {"kind": "matched_logits", "variant": "recommended"}
 
 
-def config_of(further: dict, **changes: object) -> DistillConfig:
-    base = {"kind": "distill", "student": STUDENT, "data": DATA, "training": TRAINING, "methods": [RECOMMENDED]}
-    base |= {"teacher": {"min_ap": 0}, "further_teachers": further}
+def config_of(further: dict, *, teacher: dict | None = None, **changes: object) -> DistillConfig:
+    """A teacher called `teacher`, and further ones."""
+    base = {"kind": "distill", "student": STUDENT, "data": DATA, "training": TRAINING}
+    first = {"min_ap": 0, "methods": [RECOMMENDED]} | (teacher or {})
+    base |= {"teachers": {"teacher": first} | further}
     config = RUN_CONFIG.validate_python(base | changes)
     assert isinstance(config, DistillConfig)
     return config
@@ -61,7 +63,7 @@ def recorded(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_the_losses_of_two_teachers_add_up():
     """One step with both against one with each: the detection loss is there once, the rest is the sum."""
-    config = config_of({}, methods=[RECOMMENDED, {"kind": "query_prior", "group": "second_decoder_pass"}])
+    config = config_of({}, teacher={"methods": [RECOMMENDED, {"kind": "query_prior", "group": "second_decoder_pass"}]})
 
     def steps() -> list[LossStep]:
         student = tiny_detector("rt-detr-v2", queries=8)
@@ -75,7 +77,7 @@ def test_the_losses_of_two_teachers_add_up():
         first.criterion,
         [
             first.supervisions[0],
-            TeacherSupervision(second.supervisions[0].teacher, second.supervisions[0].methods, "big"),
+            TeacherSupervision(second.supervisions[0].teacher, second.supervisions[0].methods, "big", several=True),
         ],
         first.transforms,
         None,
@@ -96,47 +98,45 @@ def test_one_teacher_hands_over_to_the_other(rectangles: Path, detector: Path, r
     """In six steps, the detector teaches two, nobody the next, recorded detections the last three; resumed after three,
     the weights are the same bits."""
     methods = [RECOMMENDED | {"schedule": {"end": 0.3}}]
-    late = {"seen": {"teacher": {"min_ap": 0.99}, "methods": [RECOMMENDED | {"schedule": {"start": 0.5}}]}}
+    late = {"seen": {"min_ap": 0.99, "methods": [RECOMMENDED | {"schedule": {"start": 0.5}}]}}
 
-    def paths(work: Path) -> Paths:
-        return Paths(rectangles, work, teacher=detector, further_teachers={"seen": recorded})
+    def paths(work: Path) -> RunPaths:
+        return RunPaths(dataset=rectangles, work=work, teachers={"teacher": detector, "seen": recorded})
 
     recorder = Recorder()
-    result = run(config_of(late, methods=methods), paths(tmp_path / "whole"), recorder)
-    taught = [
-        {name.split(".")[0] for name in step.losses} & {"matched_logits", "seen"} for step in recorder.of(StepLogged)
-    ]
-    assert taught == [{"matched_logits"}] * 2 + [set()] + [{"seen"}] * 3
-    assert result.further_teachers["seen"].metrics.ap == pytest.approx(1)
+    result = run(config_of(late, teacher={"methods": methods}), paths(tmp_path / "whole"), recorder)
+    taught = [{name.split(".")[0] for name in step.losses} & {"teacher", "seen"} for step in recorder.of(StepLogged)]
+    assert taught == [{"teacher"}] * 2 + [set()] + [{"seen"}] * 3
+    assert result.teachers["seen"].metrics.ap == pytest.approx(1)
     gates = [(event.teacher, event.metrics.ap) for event in recorder.of(Evaluated) if event.role == "teacher"]
-    assert [name for name, _ in gates] == ["", "seen"]
+    assert [name for name, _ in gates] == ["teacher", "seen"]
     assert "| teacher seen | 1.0000 " in (tmp_path / "whole/student/README.md").read_text()
-    run_in_two_parts(lambda: config_of(late, methods=methods), paths, tmp_path / "parts", 3)
+    run_in_two_parts(lambda: config_of(late, teacher={"methods": methods}), paths, tmp_path / "parts", 3)
     assert_equal_weights(weights_of(tmp_path / "whole/student"), weights_of(tmp_path / "parts/student"))
 
 
 def test_the_gate_is_passed_by_each(rectangles: Path, detector: Path, recorded: Path, tmp_path: Path):
-    weak = {"weak": {"teacher": {"min_ap": 0.5}, "methods": [RECOMMENDED]}}
-    paths = Paths(rectangles, tmp_path, teacher=recorded, further_teachers={"weak": detector})
+    weak = {"weak": {"min_ap": 0.5, "methods": [RECOMMENDED]}}
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teachers={"teacher": recorded, "weak": detector})
     with pytest.raises(TeacherRejected) as caught:
         run(config_of(weak, teacher={"min_ap": 0.99}), paths, Recorder())
-    assert caught.value.pointer == "/config/further_teachers/weak/teacher/min_ap"
+    assert caught.value.pointer == "/teachers/weak/min_ap"
 
 
 def test_what_does_not_fit_is_refused_where_it_is_declared(
     rectangles: Path, detector: Path, recorded: Path, tmp_path: Path
 ):
     prior = {"seen": {"methods": [RECOMMENDED, {"kind": "query_prior"}]}}
-    paths = Paths(rectangles, tmp_path, teacher=detector, further_teachers={"seen": recorded})
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teachers={"teacher": detector, "seen": recorded})
     with pytest.raises(ConfigError, match="only boxes and scores") as caught:
         run(config_of(prior), paths, Recorder())
-    assert caught.value.pointer == "/config/further_teachers/seen/methods/1"
-    with pytest.raises(ConfigError, match="no further teacher 'seen'") as caught:
+    assert caught.value.pointer == "/teachers/seen/methods/1"
+    with pytest.raises(ConfigError, match="no teacher 'seen'") as caught:
         run(config_of({}), paths, Recorder())
-    assert caught.value.pointer == "/further_teachers/seen"
+    assert caught.value.path_pointer == "/teachers/seen"
     with pytest.raises(ConfigError, match="needs a teacher") as caught:
-        run(config_of(prior), Paths(rectangles, tmp_path, teacher=detector), Recorder())
-    assert caught.value.pointer == "/further_teachers/seen"
+        run(config_of(prior), RunPaths(dataset=rectangles, work=tmp_path, teacher=detector), Recorder())
+    assert caught.value.path_pointer == "/teachers/seen"
 
 
 @pytest.mark.parametrize(
@@ -155,22 +155,22 @@ def test_names_and_methods_are_checked(further: dict, complaint: str):
 
 
 def test_the_average_teaches_beside_a_checkpoint(rectangles: Path, recorded: Path, tmp_path: Path):
-    own = {"own": {"teacher": {"source": "ema"}, "methods": [{"kind": "matched_logits"}]}}
+    own = {"own": {"source": "ema", "methods": [{"kind": "matched_logits"}]}}
     with pytest.raises(ValidationError, match=r"training\.ema_decay"):
         config_of(own, training=TRAINING | {"ema_decay": None})
     recorder = Recorder()
-    result = run(config_of(own), Paths(rectangles, tmp_path, teacher=recorded), recorder)
-    assert {"matched_logits.l1", "own.matched_logits.l1"} <= set(recorder.of(StepLogged)[0].losses)
-    assert result.further_teachers == {}
+    result = run(config_of(own), RunPaths(dataset=rectangles, work=tmp_path, teacher=recorded), recorder)
+    assert {"teacher.matched_logits.l1", "own.matched_logits.l1"} <= set(recorder.of(StepLogged)[0].losses)
+    assert set(result.teachers) == {"teacher"}
 
 
 def test_a_run_file_names_the_folders(rectangles: Path, recorded: Path, detector: Path, tmp_path: Path):
     further = {"seen": {"methods": [RECOMMENDED]}}
     config = config_of(further, training=TRAINING | {"epochs": 1}).model_dump(mode="json")
-    paths = {"dataset": str(rectangles), "work": "work", "teacher": str(detector)}
+    paths = {"dataset": str(rectangles), "work": "work"}
     (tmp_path / "run.json").write_text(
-        json.dumps({"config": config, "paths": paths | {"further_teachers": {"seen": str(recorded)}}})
+        json.dumps({"config": config, "paths": paths | {"teachers": {"teacher": str(detector), "seen": str(recorded)}}})
     )
     assert main([str(tmp_path / "run.json")]) == 0
     result = json.loads((tmp_path / "work/result.json").read_text())
-    assert result["further_teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)
+    assert result["teachers"]["seen"]["metrics"]["ap"] == pytest.approx(1)

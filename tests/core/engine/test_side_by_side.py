@@ -23,7 +23,7 @@ from detrdistill.engine.state import save_state
 from detrdistill.engine.train import Progress
 from detrdistill.errors import ConfigError, Stopped, TrainingProcessLost
 from detrdistill.events import CheckpointSaved, Event, Role, RunFinished, StepLogged
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from tests.core.engine.test_run import TRAINING, Recorder, assert_equal_weights, config_of, teacher, weights_of
 
 __all__ = ["teacher"]
@@ -54,7 +54,7 @@ def undisturbed(rectangles: Path, teacher: Path, tmp_path_factory: pytest.TempPa
     work, recorder = tmp_path_factory.mktemp("undisturbed"), Recorder()
     with pytest.MonkeyPatch.context() as monkeypatch:
         one_after_the_other(monkeypatch)
-        run(config(), Paths(rectangles, work, teacher=teacher), recorder)
+        run(config(), RunPaths(dataset=rectangles, work=work, teacher=teacher), recorder)
     return work, recorder
 
 
@@ -122,7 +122,7 @@ def test_side_by_side_gives_the_bits_and_events_of_one_after_the_other(
 ):
     side_by_side(monkeypatch)
     recorder, signs = Meeting(), []
-    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher)
     run(config(), paths, recorder, recorder.should_stop, lambda: signs.append(time.monotonic()))
     assert signs
     assert recorder.children - {None}, "there was another process"
@@ -144,7 +144,7 @@ def test_stopped_and_resumed_side_by_side(
     undisturbed: tuple[Path, Recorder], rectangles: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     side_by_side(monkeypatch)
-    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher)
     first = Meeting(lambda: True)
     with pytest.raises(Stopped, match=f"Stopped at step 2 of {STEPS}"):
         run(config(), paths, first, first.should_stop)
@@ -172,7 +172,7 @@ def test_a_control_that_is_killed_ends_the_attempt_with_its_reason(
             time.sleep(0.5)
         return False
 
-    paths, first = Paths(rectangles, tmp_path, teacher=teacher), Meeting(kill)
+    paths, first = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), Meeting(kill)
     with pytest.raises(TrainingProcessLost, match="of the control was killed by SIGKILL"):
         run(config(), paths, first, first.should_stop)
     assert 2 <= max(event.step for event in first.of(CheckpointSaved) if event.role == "student") < STEPS
@@ -197,7 +197,7 @@ def test_an_error_of_the_control_stops_the_student_with_a_checkpoint(
 
     recorder = Waiting()
     with pytest.raises(ConfigError, match="checkpoints of another configuration") as caught:
-        run(config(), Paths(rectangles, tmp_path, teacher=teacher), recorder, recorder.should_stop)
+        run(config(), RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), recorder, recorder.should_stop)
     assert "Use an empty directory" in caught.value.hint
     assert [event.step for event in recorder.of(CheckpointSaved)] == [2]
 
@@ -211,7 +211,7 @@ def test_an_error_of_the_student_stops_the_control_with_a_checkpoint(
     def fail() -> bool:
         raise RuntimeError("of the student")
 
-    paths, first = Paths(rectangles, tmp_path, teacher=teacher), Meeting(fail)
+    paths, first = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher), Meeting(fail)
     with pytest.raises(RuntimeError, match="of the student"):
         run(config(), paths, first, first.should_stop)
     assert control_process() is None
@@ -221,7 +221,7 @@ def test_an_error_of_the_student_stops_the_control_with_a_checkpoint(
     assert_as_undisturbed(undisturbed, tmp_path, second)
 
 
-def run_until_killed(paths: Paths, after: int, told: Connection) -> None:
+def run_until_killed(paths: RunPaths, after: int, told: Connection) -> None:
     """Run side by side; tell who trains the control, and die, after so many of its steps."""
     doomed = Meeting()
 
@@ -246,7 +246,7 @@ def test_a_killed_run_takes_its_control_with_it_and_resumes_to_the_same_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    paths = Paths(rectangles, tmp_path, teacher=teacher)
+    paths = RunPaths(dataset=rectangles, work=tmp_path, teacher=teacher)
     reading, writing = multiprocessing.Pipe(duplex=False)
     new_process = multiprocessing.get_context("spawn")  # autograd has threads here, which no fork survives
     process = new_process.Process(target=run_until_killed, args=(paths, after, writing))

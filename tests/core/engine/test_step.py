@@ -16,7 +16,7 @@ from detrdistill.engine.teacher import Teacher
 from detrdistill.methods.method import Method
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from detrdistill.schema.weighting import ScheduleConfig
-from tests.support.factories import DETECTORS, SIDE, targets_of, tiny_detector
+from tests.support.factories import DETECTORS, SIDE, methods_in, targets_of, tiny_detector, with_methods
 
 BATCH = Batch(
     inputs=(torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),),
@@ -45,7 +45,7 @@ def methods_config(variant: str, source: str | None = None) -> DistillConfig:
 
 def step_of(student: Detector, teacher: Detector, config: DistillConfig) -> LossStep:
     criterion = build_criterion(config.criterion, student)
-    methods = build_methods(config.methods, shape_of(teacher), shape_of(student), criterion, seed=0)
+    methods = build_methods(methods_in(config), shape_of(teacher), shape_of(student), criterion, seed=0)
     make_trainable(student)
     student.train()
     inputs = [DetectorInput(student.preprocessing)]
@@ -106,8 +106,8 @@ def test_families_teach_each_other(teacher: str, student: str):
     """Queries without a position, without a reference, or with references beyond the image are completed."""
     config = methods_config("paper")
     if student == "yolos":  # independent scores are no distribution with 'no object'
-        boxes_only = config.methods[0].model_copy(update={"class_weight": 0.0})
-        config = config.model_copy(update={"methods": (boxes_only, *config.methods[1:])})
+        boxes_only = methods_in(config)[0].model_copy(update={"class_weight": 0.0})
+        config = with_methods(config, [boxes_only, *methods_in(config)[1:]])
     step = step_of(tiny_detector(student, queries=8), tiny_detector(teacher, queries=12, seed=1), config)
     losses = step(BATCH, HALFWAY)
     losses.total.backward()
@@ -158,8 +158,10 @@ def test_teacher_as_student_without_dropout_costs_only_the_entropy():
     """T21, through the whole step: box and feature terms vanish, the class term is at its floor."""
     student, teacher = tiny_detector("rt-detr-v2"), tiny_detector("rt-detr-v2")
     config = methods_config("official")
-    unclamped = config.methods[0].model_copy(update={"clamp_teacher_boxes": False})  # these weights see beyond the edge
-    step = step_of(student, teacher, config.model_copy(update={"methods": (unclamped, *config.methods[1:])}))
+    unclamped = methods_in(config)[0].model_copy(
+        update={"clamp_teacher_boxes": False}
+    )  # these weights see beyond the edge
+    step = step_of(student, teacher, with_methods(config, [unclamped, *methods_in(config)[1:]]))
     student.eval()
     terms = step(BATCH, HALFWAY).terms
     for name in (

@@ -14,7 +14,7 @@ from detrdistill.engine import processes, threads
 from detrdistill.engine.processes import configured_threads, never_spin
 from detrdistill.engine.run import run
 from detrdistill.engine.threads import StepCost, Threads, fewest_that_pay
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from tests.core.engine.test_run import STUDENT, Recorder, train_config
 
 
@@ -168,7 +168,7 @@ def test_a_run_measures_once_and_trains_with_what_it_found(
             super().__call__(event)
             counts.append(torch.get_num_threads())
 
-    paths = Paths(rectangles, tmp_path)
+    paths = RunPaths(dataset=rectangles, work=tmp_path)
     stopped = Watching(stop_after=3)
     with pytest.raises(Exception, match="Stopped"):
         run(train_config(), paths, stopped, stopped.should_stop)

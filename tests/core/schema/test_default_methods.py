@@ -18,6 +18,7 @@ from detrdistill.schema import methods as method_configs
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 from examples import demo
 from tests.benchmarks import bench
+from tests.support.factories import methods_in
 from tests.support.rectangles import write_rectangles
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,8 +50,8 @@ def distill(values: object) -> DistillConfig:
 @pytest.mark.parametrize("kind", RECOMMENDED)
 def test_a_method_without_a_variant_is_the_recommended_one(kind: str):
     """Validated from nothing but its kind, and as the fields' own defaults, which the API's description shows."""
-    [plain] = distill({"kind": "distill", "methods": [{"kind": kind}]}).methods
-    [named] = distill({"kind": "distill", "methods": [{"kind": kind, "variant": "recommended"}]}).methods
+    [plain] = methods_in(distill({"kind": "distill", "methods": [{"kind": kind}]}))
+    [named] = methods_in(distill({"kind": "distill", "methods": [{"kind": kind, "variant": "recommended"}]}))
     assert plain == named
     assert plain.model_dump().items() >= ({"variant": "recommended"} | RECOMMENDED[kind]).items()
     fields = {name: field.default for name, field in type(plain).model_fields.items()}
@@ -62,12 +63,12 @@ def test_a_method_without_a_variant_is_the_recommended_one(kind: str):
     [("official", *item) for item in OFFICIAL.items()] + [("paper", *item) for item in PAPER.items()],
 )
 def test_the_other_variants_fill_their_own_values(variant: str, kind: str, values: dict[str, object]):
-    [method] = distill({"kind": "distill", "methods": [{"kind": kind, "variant": variant}]}).methods
+    [method] = methods_in(distill({"kind": "distill", "methods": [{"kind": kind, "variant": variant}]}))
     assert method.model_dump().items() >= ({"variant": variant} | values).items()
 
 
 def test_a_configuration_without_methods_takes_all_three_components_as_recommended():
-    methods = distill({"kind": "distill"}).methods
+    methods = methods_in(distill({"kind": "distill"}))
     assert [method.kind for method in methods] == ["matched_logits", "target_features", "query_prior"]
     for method in methods:
         assert method.model_dump().items() >= ({"variant": "recommended"} | RECOMMENDED[method.kind]).items()
@@ -78,7 +79,7 @@ def test_the_demo_takes_the_default(own_data: bool, tmp_path: Path):
     dataset = write_rectangles(tmp_path / "data", images={"train": 12, "val": 6}) if own_data else None
     options = argparse.Namespace(config=None, dataset=dataset, epochs=None, seed=None)
     config = distill(demo.configuration(options, tmp_path, ROOT / "examples" / "digits" / "teacher"))
-    assert config.methods == distill({"kind": "distill"}).methods
+    assert methods_in(config) == methods_in(distill({"kind": "distill"}))
 
 
 def test_the_benchmark_measures_the_step_of_the_default(monkeypatch: pytest.MonkeyPatch):
@@ -86,7 +87,7 @@ def test_the_benchmark_measures_the_step_of_the_default(monkeypatch: pytest.Monk
         pass
 
     def look(methods: object, *_: object) -> None:
-        assert methods == distill({"kind": "distill"}).methods
+        assert methods == methods_in(distill({"kind": "distill"}))
         raise Seen
 
     monkeypatch.setattr(bench, "build_methods", look)

@@ -13,6 +13,7 @@ from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Method
 from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodConfig, MethodKind
 from detrdistill.schema.run import DETECTION_TERMS, RUN_CONFIG, DistillConfig
+from tests.support.factories import methods_in
 
 SHAPE = DetectorShape(
     width=16,
@@ -37,7 +38,7 @@ def config_of(kind: MethodKind, variant: str | None = None) -> DistillConfig:
 
 
 def built(kind: MethodKind, variant: str | None = None) -> Method:
-    [method] = build_methods(config_of(kind, variant).methods, SHAPE, SHAPE, SetCriterion(), seed=0)
+    [method] = build_methods(methods_in(config_of(kind, variant)), SHAPE, SHAPE, SetCriterion(), seed=0)
     return method
 
 
@@ -58,7 +59,7 @@ def test_every_method_is_built_under_its_kind_with_its_terms(kind: MethodKind, v
 def test_only_methods_that_need_boxes_and_scores_alone_take_a_black_box(kind: MethodKind):
     def takes_black_box() -> bool:
         try:
-            check_pair(config_of(kind), BlackBox("onnx", "sigmoid"), "rt-detr-v2")
+            check_pair(config_of(kind).teachers["teacher"], BlackBox("onnx", "sigmoid"), "rt-detr-v2", "")
         except ConfigError:
             return False
         return True

@@ -10,10 +10,10 @@ from detrdistill.engine.run import run
 from detrdistill.errors import BackboneUntrained
 from detrdistill.events import Event, StepLogged
 from detrdistill.export import export_folder
-from detrdistill.schema.paths import Paths
+from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.recipes import RECIPES, RecipeName, with_recipe
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig, DistillConfig, TrainConfig
-from tests.support.factories import TINY
+from tests.support.factories import TINY, methods_in
 
 
 def distill(**fields) -> DistillConfig:
@@ -27,13 +27,13 @@ def test_every_recipe_is_a_valid_configuration(name: RecipeName):
     config = distill(recipe=name)
     assert config.recipe == name
     assert config.student is not None
-    assert [method.kind for method in config.methods] == ["matched_logits", "target_features", "query_prior"]
+    assert [method.kind for method in methods_in(config)] == ["matched_logits", "target_features", "query_prior"]
 
 
 def test_given_fields_come_before_those_of_the_recipe():
     config = distill(recipe="deformable-detr-r50", training={"epochs": 12}, methods=[{"kind": "query_prior"}])
     assert (config.training.epochs, config.training.lr, config.training.backbone_lr_factor) == (12, 2e-4, 0.1)
-    assert [method.kind for method in config.methods] == ["query_prior"]
+    assert [method.kind for method in methods_in(config)] == ["query_prior"]
 
 
 def test_a_student_from_a_checkpoint_replaces_the_architecture():
@@ -127,7 +127,7 @@ def test_a_recipe_is_a_whole_job_or_says_what_it_needs(name: RecipeName, kind: s
     with pytest.raises(BackboneUntrained, match=f"The recipe {name} .*but the student is new") as caught:
         start()
     assert caught.value.code == "backbone_untrained"
-    assert caught.value.pointer == "/config/recipe"
+    assert caught.value.pointer == "/recipe"
     for remedy in ("student_id", '"student": null', "backbone_lr_factor to 1", "freeze_batch_norm to false"):
         assert remedy in caught.value.hint
     start(student=None)
@@ -154,7 +154,7 @@ def test_no_random_backbone_is_trained_as_a_trained_one(training: dict[str, obje
         with pytest.raises(BackboneUntrained) as caught:
             check_start(distill(training=training, **base))
         assert caught.value.message == f"This training {said}, but the student is new: its weights are random."
-        assert caught.value.pointer == f"/config/training/{pointer}"
+        assert caught.value.pointer == f"/training/{pointer}"
     check_start(distill(training=training, student=None))
 
 
@@ -186,9 +186,9 @@ def test_two_steps_of_a_recipe(name: RecipeName, start: str, rectangles: Path, t
         training=training,
         teacher={"min_ap": 0},
     )
-    paths = Paths(
-        rectangles,
-        tmp_path / "work",
+    paths = RunPaths(
+        dataset=rectangles,
+        work=tmp_path / "work",
         teacher=tmp_path / "teacher",
         student=tmp_path / "student" if from_checkpoint else None,
     )
@@ -200,5 +200,5 @@ def test_two_steps_of_a_recipe(name: RecipeName, start: str, rectangles: Path, t
 def test_the_engine_refuses_what_the_api_refuses(rectangles: Path, tmp_path: Path):
     config = distill(recipe="deformable-detr-r50", teacher={"source": "ema"}, training={"ema_decay": 0.9})
     with pytest.raises(BackboneUntrained) as caught:
-        run(config, Paths(rectangles, tmp_path), lambda _: None)
-    assert caught.value.pointer == "/config/recipe"
+        run(config, RunPaths(dataset=rectangles, work=tmp_path), lambda _: None)
+    assert caught.value.pointer == "/recipe"
