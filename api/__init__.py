@@ -1,1 +1,1 @@
-"""The HTTP service: takes checkpoints, data sets and jobs, and shows what becomes of them. Never imports torch."""
+"""The HTTP service: takes checkpoints, datasets and jobs, and shows what becomes of them. Never imports torch."""

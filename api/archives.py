@@ -31,7 +31,7 @@ _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error,
     NotImplementedError, EOFError, OverflowError, RuntimeError, ValueError,
 )  # fmt: skip
-"""What the library raises when an archive is not what it says."""
+"""What the packages raise when an archive is not what it says."""
 _EXAMPLES = 5
 _TOOLS = ("__MACOSX", "__pycache__")
 _UTF8 = 0x800

@@ -189,7 +189,7 @@ class ErrorView(BaseModel):
     code: str
     statuses: list[int] = Field(description="HTTP statuses of answers that have it; empty: it is no answer")
     places: list[Place] = Field(
-        description="`request`: an answer; `check`: `error` of a data set or checkpoint; `job`: `error` of a job; "
+        description="`request`: an answer; `check`: `error` of a dataset or checkpoint; `job`: `error` of a job; "
         "`run`: a run on the command line alone"
     )
     title: str

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Place = Literal["request", "check", "job", "run"]
-"""`request`: the answer to a request. `check`: `error` of a data set or checkpoint. `job`: `error` of a job, or of a
+"""`request`: the answer to a request. `check`: `error` of a dataset or checkpoint. `job`: `error` of a job, or of a
 change of its state. `run`: a run on the command line alone."""
 
 
@@ -96,14 +96,14 @@ _REQUESTS: Mapping[str, ErrorInfo] = {
 }
 _CHECKS: Mapping[str, ErrorInfo] = {
     "dataset_invalid": _check(
-        "The data set cannot be used", "Correct the data set as the message says, and upload it again."
+        "The dataset cannot be used", "Correct the dataset as the message says, and upload it again."
     ),
     "checkpoint_invalid": _check(
         "The checkpoint cannot be used",
-        "Give the folder that `save_pretrained` writes, or a checkpoint that fits the data set.",
+        "Give the folder that `save_pretrained` writes, or a checkpoint that fits the dataset.",
         also_job=True,
     ),
-    "dataset_gone": _check("The data set is no longer there", _REGISTER, also_job=True),
+    "dataset_gone": _check("The dataset is no longer there", _REGISTER, also_job=True),
     "checkpoint_gone": _check("The checkpoint is no longer there", _REGISTER, also_job=True),
     "check_timed_out": _check(
         "The check took too long", "Give fewer or smaller files, or have the operator raise the limit."
@@ -132,7 +132,7 @@ _JOBS: Mapping[str, ErrorInfo] = {
     "class_names_differ": _fit(
         "The teacher lacks a class", "Map the names in `teacher.class_map`, or choose another teacher."
     ),
-    "dataset_refused": _fit("The data set was refused", "Correct the data set, upload it again and submit a new job."),
+    "dataset_refused": _fit("The dataset was refused", "Correct the dataset, upload it again and submit a new job."),
     "checkpoint_refused": _fit("The checkpoint was refused", "Give another checkpoint and submit a new job."),
     "teacher_below_floor": _job(
         "The teacher is too weak", "Choose or train a better teacher, or lower `teacher.min_ap`."

@@ -19,7 +19,7 @@ class Health(BaseModel):
 
     version: str
     workers: int = Field(description="workers seen lately; jobs wait while there is none")
-    checkers: int = Field(description="checkers seen lately; data sets and checkpoints wait while there is none")
+    checkers: int = Field(description="checkers seen lately; datasets and checkpoints wait while there is none")
     check_warnings: list[str] = Field(description="bounds that the machine of a checker cannot give to its checks")
 
 

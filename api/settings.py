@@ -17,9 +17,9 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="REDIS_URL")
     """Redis-protocol broker of the worker and the scheduler. The api does not use it."""
     storage_dir: Path = Path(".run/storage")
-    """Data sets, checkpoints, work directories and artifacts; shared by api and worker."""
+    """Datasets, checkpoints, work directories and artifacts; shared by api and worker."""
     import_root: Path | None = None
-    """Folder of this machine from which data sets and checkpoints may be registered by path. Unset: none may."""
+    """Folder of this machine from which datasets and checkpoints may be registered by path. Unset: none may."""
     dashboard_dir: Path = Path(__file__).resolve().parents[1] / "frontend" / "dist"
     """The built dashboard."""
     allowed_hosts: list[str] = ["*"]
@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     check_attempts: int = Field(default=3, ge=1)
     """Files whose check has ended its process so often are refused."""
     keep_refused_days: float = Field(default=7, ge=0)
-    """A refused data set or checkpoint that no job names is forgotten after this time."""
+    """A refused dataset or checkpoint that no job names is forgotten after this time."""
 
     @property
     def alive_seconds(self) -> float:

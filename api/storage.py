@@ -47,7 +47,7 @@ class Storage:
         return self.root / kind / str(identifier)
 
     def locate(self, path: str | None, kind: Kind, identifier: UUID) -> Path:
-        """Where a data set or checkpoint lies: at the operator's path if it was registered by path, or stored here."""
+        """Where a dataset or checkpoint lies: at the operator's path if it was registered by path, or stored here."""
         return self.folder(kind, identifier) if path is None else Path(path)
 
     def remove(self, kind: Kind, identifier: UUID) -> None:

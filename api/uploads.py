@@ -1,4 +1,4 @@
-"""What data sets and checkpoints share: taking files from a form, or from the operator's own folders."""
+"""What datasets and checkpoints share: taking files from a form, or from the operator's own folders."""
 
 import errno
 import shutil

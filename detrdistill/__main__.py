@@ -3,7 +3,7 @@
 The file holds `{"config": {...}, "paths": {"dataset": ..., "work": ..., "teacher": ..., "student": ...}}`; of several
 teachers, `paths.teachers` has the path of each by its name in `config.teachers`. Relative paths are relative to the
 file.
-`paths.dataset_options` says how to read a data set that leaves it open: `{"val_fraction": 0.2, "seed": 0}`.
+`paths.dataset_options` says how to read a dataset that leaves it open: `{"val_fraction": 0.2, "seed": 0}`.
 Started again, an interrupted run resumes.
 """
 

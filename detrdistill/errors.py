@@ -52,13 +52,13 @@ class BackboneUntrained(ConfigError):
 
 
 class DatasetError(DetrDistillError):
-    """The data set cannot be read as COCO detection data, or has nothing to train on."""
+    """The dataset cannot be read as COCO detection data, or has nothing to train on."""
 
     code = "dataset_invalid"
 
 
 class CheckpointError(DetrDistillError):
-    """The checkpoint is not a detector that can be loaded, or does not fit the data set."""
+    """The checkpoint is not a detector that can be loaded, or does not fit the dataset."""
 
     code = "checkpoint_invalid"
 
@@ -70,7 +70,7 @@ class PartialCheckpoint(CheckpointError):
 
 
 class ClassNamesDiffer(CheckpointError):
-    """A class of the data set is not among the teacher's, by name."""
+    """A class of the dataset is not among the teacher's, by name."""
 
     code = "class_names_differ"
 

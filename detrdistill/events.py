@@ -105,7 +105,7 @@ class WeightsLoaded(BaseModel):
     unexpected: tuple[str, ...] = Field(description="tensors of the file the model has no place for")
     renamed: tuple[str, ...] = Field(default=(), description="what was changed in the names of the file")
     class_map: dict[str, str] = Field(
-        default={}, description="the teacher's class names that were taken for differently spelled ones of the data set"
+        default={}, description="the teacher's class names that were taken for differently spelled ones of the dataset"
     )
 
 

@@ -117,14 +117,14 @@ def _count(parameters: int | None) -> str:
 
 
 def _without_copies(weights: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
-    """Keep one name of every tensor that has several: the one that the library ties the others to.
+    """Keep one name of every tensor that has several: the one that transformers ties the others to.
 
     Left to itself, `save_pretrained` keeps the last one (measured with transformers 5.17 and 5.23). A DEIMv2 whose
-    layers share one box head then loads with a random one, because the library reads the first.
+    layers share one box head then loads with a random one, because transformers reads the first.
 
     Args:
         weights: state dict.
-        tied: names that the library fills from another.
+        tied: names that transformers fills from another.
     """
     kept = [next((name for name in names if name not in tied), names[0]) for names in names_of_tensors(weights)]
     return {name: weights[name] for name in kept}

@@ -103,7 +103,7 @@ class DetectorOutput:
     queries: Queries
     scores: Scores = "sigmoid"
     valid_BQ: Tensor | None = None
-    """True at queries that hold a detection, False where a picture has fewer; None: all do."""
+    """True at queries that hold a detection, False where an image has fewer; None: all do."""
     neck: tuple[Tensor, ...] = ()
     """Feature maps before the transformer encoder, `feature_BDHW` per level."""
     memory: tuple[Tensor, ...] = ()
@@ -159,7 +159,7 @@ def best_detections(output: DetectorOutput, most: int) -> tuple[Tensor, Tensor, 
 
     Args:
         output: of a detector.
-        most: pairs of query and class that are kept of each picture with sigmoid scores.
+        most: pairs of query and class that are kept of each image with sigmoid scores.
 
     Returns:
         scores `[B, R]` in [0, 1], class indices `[B, R]` and boxes `[B, R, 4]` in (cx, cy, w, h): the best pairs of
@@ -192,7 +192,7 @@ NO_CLASS = -50.0
 
 
 def of_classes(logits: Tensor, columns: Sequence[int | None], scores: Scores) -> Tensor:
-    """Logits in the classes of a data set: `[..., K]` gives `[..., C]`, or `[..., C + 1]` with softmax scores.
+    """Logits in the classes of a dataset: `[..., K]` gives `[..., C]`, or `[..., C + 1]` with softmax scores.
 
     Args:
         logits: of a detector with classes of its own.

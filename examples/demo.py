@@ -133,7 +133,7 @@ def working(progress: Progress, what: str) -> Iterator[None]:
 
 
 def digits() -> Path:
-    """The default data set, made once."""
+    """The default dataset, made once."""
     folder = WORK / "digits"
     if not (folder / "val.json").is_file():
         from examples.digits.make_dataset import make_dataset  # noqa: PLC0415  scikit-learn loads slowly
@@ -224,13 +224,13 @@ def upload(client: httpx.Client, kind: str, folder: Path) -> str:
     return made["id"]
 
 
-def checked(answer: httpx.Response) -> httpx.Response:
-    """The answer, unless it is a problem."""
-    if answer.is_error:
-        problem = answer.json()
+def checked(response: httpx.Response) -> httpx.Response:
+    """The response, unless it is a problem."""
+    if response.is_error:
+        problem = response.json()
         hints = " ".join(error["hint"] for error in problem["errors"])
         raise DemoError(f"{problem['detail']} {hints}")
-    return answer
+    return response
 
 
 def follow(client: httpx.Client, job_id: str, progress: Progress) -> None:
@@ -273,8 +273,8 @@ def download(client: httpx.Client, job_id: str) -> Path:
     wanted = next(file for file in files if file["name"] == "student.zip")
     target = WORK / job_id / "student.zip"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with client.stream("GET", wanted["url"]) as answer, target.open("wb") as output:
-        for chunk in answer.iter_bytes():
+    with client.stream("GET", wanted["url"]) as response, target.open("wb") as output:
+        for chunk in response.iter_bytes():
             output.write(chunk)
     if hashlib.sha256(target.read_bytes()).hexdigest() != wanted["sha256"]:
         raise DemoError("the download is damaged: its SHA-256 is not the one the service gave")

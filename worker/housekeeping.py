@@ -33,7 +33,7 @@ def clean_up(engine: Engine, settings: Settings) -> None:
 
 
 def forget_refused(session: Session, days: float) -> None:
-    """Delete the rows of refused data sets and checkpoints that are older than that and that no job names."""
+    """Delete the rows of refused datasets and checkpoints that are older than that and that no job names."""
     names = {
         Dataset: exists().where(Job.dataset_id == Dataset.id),
         Checkpoint: exists().where(Job.student_id == Checkpoint.id)

@@ -1,4 +1,4 @@
-"""Whether the data set and the checkpoints of a job are still those that were registered."""
+"""Whether the dataset and the checkpoints of a job are still those that were registered."""
 
 import hashlib
 from pathlib import Path
@@ -51,7 +51,7 @@ def changed_input(spec: RunSpec, error: BaseException) -> RunFailed | None:
 
 
 def dataset_gone(what: str) -> RunFailed:
-    """The event of a run without its data set."""
+    """The event of a run without its dataset."""
     message = f"The dataset is no longer what was registered. {what}"
     return RunFailed(code="dataset_gone", message=message, hint=_REGISTER_AGAIN, pointer=DATASET_POINTER)
 

@@ -1,1 +1,1 @@
-"""Data sets and checkpoints are checked by processes of their own: the life of a check, and who is there to do it."""
+"""Datasets and checkpoints are checked by processes of their own: the life of a check, and who is there to do it."""

@@ -1,4 +1,4 @@
-"""Columns of a list of data sets or checkpoints, whose rows are small whatever the number of classes."""
+"""Columns of a list of datasets or checkpoints, whose rows are small whatever the number of classes."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from api.db import Base, CreatedAt
 
 
 class ResourceState(StrEnum):
-    """States of a data set or checkpoint: `checking`, then one of the others for good."""
+    """States of a dataset or checkpoint: `checking`, then one of the others for good."""
 
     CHECKING = "checking"
     READY = "ready"

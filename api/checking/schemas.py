@@ -1,10 +1,10 @@
-"""What the views of data sets and checkpoints have in common."""
+"""What the views of datasets and checkpoints have in common."""
 
 from pydantic import BaseModel, Field
 
 
 class ResourceError(BaseModel):
-    """Why a data set or checkpoint was refused."""
+    """Why a dataset or checkpoint was refused."""
 
     code: str = Field(examples=["dataset_invalid"])
     message: str

@@ -26,7 +26,7 @@ class CheckpointView(BaseModel):
     )
     family: FamilyName | None = Field(description="null for a black box, as all that only a detector has")
     classes: list[str] = Field(
-        description="names by output index, in lists the first 100; none for detections, which have the data set's ids"
+        description="names by output index, in lists the first 100; none for detections, which have the dataset's ids"
     )
     class_count: int
     parameters: int | None
@@ -49,10 +49,10 @@ class CheckpointView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: Checkpoint, **instead: Any) -> "CheckpointView":
+    def of(cls, row: Checkpoint, **replaced: Any) -> "CheckpointView":
         """The view of a row, some of its fields replaced."""
-        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"class_count", *instead}}
-        return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | instead)
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"class_count", *replaced}}
+        return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | replaced)
 
 
 class CheckpointPage(Page[CheckpointView]):

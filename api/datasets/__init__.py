@@ -1,1 +1,1 @@
-"""Data sets: upload, check, list."""
+"""Datasets: upload, check, list."""

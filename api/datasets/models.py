@@ -1,4 +1,4 @@
-"""Table of data sets."""
+"""Table of datasets."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from api.db import Base, HasId
 
 
 class Dataset(HasId, Checked, Base):
-    """A COCO data set; its files never change."""
+    """A COCO dataset; its files never change."""
 
     __tablename__ = "datasets"
     __table_args__ = checked_constraints("datasets")

@@ -1,4 +1,4 @@
-"""Reads of data sets."""
+"""Reads of datasets."""
 
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,12 @@ from api.pagination import newest_first
 
 
 def find(session: Session, dataset_id: UUID) -> Dataset | None:
-    """A data set by id."""
+    """A dataset by id."""
     return session.get(Dataset, dataset_id)
 
 
 def page(session: Session, after: UUID | None, limit: int) -> tuple[list[tuple[Dataset, dict[str, Any]]], bool]:
-    """Data sets newest first, after a given one; and whether there are more.
+    """Datasets newest first, after a given one; and whether there are more.
 
     With each come the columns that are large, cut by the database: the first classes, their number, and the splits
     without the boxes of each class.

@@ -39,7 +39,7 @@ async def create_dataset(
     ] = None,
     seed: Annotated[int, Form(ge=0, lt=2**31, description="of the split that `val_fraction` asks for")] = 0,
 ) -> DatasetView:
-    """Add a data set in COCO format.
+    """Add a dataset in COCO format.
 
     Send one zip with `train.json`, `val.json` and the images (other usual layouts are understood), or name a folder
     on the server. Everything a training would stumble over is checked now: files that are missing or unreadable,
@@ -47,7 +47,7 @@ async def create_dataset(
     for training and reported as a warning.
 
     A check that takes longer than some seconds goes on after the answer, which is 202 then: `state` is `checking`
-    until it is `ready`, or `refused` with the reason in `error`. Jobs may name the data set meanwhile; they wait.
+    until it is `ready`, or `refused` with the reason in `error`. Jobs may name the dataset meanwhile; they wait.
     """
     exactly_one(files=files, path=path)
     options = DatasetOptions(val_fraction=val_fraction, seed=seed)
@@ -67,15 +67,15 @@ def _create(
 
 @router.get("", responses=problems(422, 503))
 def list_datasets(session: DbSession, limit: Limit = 20, after: After = None) -> DatasetPage:
-    """List data sets, newest first; of each at most the first 100 class names."""
+    """List datasets, newest first; of each at most the first 100 class names."""
     rows, has_more = repository.page(session, after, limit)
     return DatasetPage(data=[DatasetView.of(row, **instead) for row, instead in rows], has_more=has_more)
 
 
 @router.get("/{dataset_id}", responses=problems(404, 422, 503))
 def get_dataset(dataset_id: UUID, session: DbSession) -> DatasetView:
-    """Show a data set."""
+    """Show a dataset."""
     dataset = repository.find(session, dataset_id)
     if dataset is None:
-        raise NotFound(f"There is no data set {dataset_id}.")
+        raise NotFound(f"There is no dataset {dataset_id}.")
     return DatasetView.of(dataset)

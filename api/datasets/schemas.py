@@ -1,4 +1,4 @@
-"""What the data set routes give."""
+"""What the dataset routes give."""
 
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,12 @@ class SplitView(BaseModel):
     images: int
     boxes: int = Field(description="boxes to train on; crowd regions are not counted")
     boxes_per_class: dict[str, int] | None = Field(
-        default=None, description="null in lists, and for data sets of an earlier version"
+        default=None, description="null in lists, and for datasets of an earlier version"
     )
 
 
 class DatasetView(BaseModel):
-    """A data set."""
+    """A dataset."""
 
     id: UUID
     name: str
@@ -34,16 +34,16 @@ class DatasetView(BaseModel):
     class_count: int
     splits: dict[str, SplitView]
     warnings: list[str] = Field(description="what was repaired or left out")
-    options: DatasetOptions | None = Field(description="null for data sets of an earlier version")
+    options: DatasetOptions | None = Field(description="null for datasets of an earlier version")
     size: int = Field(description="bytes")
     created_at: datetime
 
     @classmethod
-    def of(cls, row: Dataset, **instead: Any) -> "DatasetView":
+    def of(cls, row: Dataset, **replaced: Any) -> "DatasetView":
         """The view of a row, some of its fields replaced."""
-        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"class_count", *instead}}
-        return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | instead)
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"class_count", *replaced}}
+        return cls.model_validate({"class_count": len(fields.get("classes", ()))} | fields | replaced)
 
 
 class DatasetPage(Page[DatasetView]):
-    """Some data sets, newest first."""
+    """Some datasets, newest first."""

@@ -1,4 +1,4 @@
-"""Take a data set: keep its files, and have everything checked that a training would stumble over."""
+"""Take a dataset: keep its files, and have everything checked that a training would stumble over."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _SUFFIXES = (".json", *IMAGE_SUFFIXES)
 def create_from_files(
     session: Session, storage: Storage, name: str, files: Sequence[UploadFile], options: DatasetOptions
 ) -> Dataset:
-    """Keep an uploaded data set; a checker will look at it.
+    """Keep an uploaded dataset; a checker will look at it.
 
     Raises:
         ApiError: the files cannot be taken; nothing was kept.
@@ -39,7 +39,7 @@ def create_from_files(
 
 
 def create_from_path(session: Session, name: str, path: str, options: DatasetOptions) -> Dataset:
-    """Register a data set where it lies, below the operator's folder; a checker will look at it.
+    """Register a dataset where it lies, below the operator's folder; a checker will look at it.
 
     Raises:
         ApiError: there is no such folder.

@@ -22,7 +22,7 @@ class StateChanged(BaseModel):
     attempt: int | None = Field(default=None, description="number of the attempt that a worker begins")
     worker: str | None = Field(default=None, description="name of the worker that begins an attempt")
     waiting_for: list[str] | None = Field(
-        default=None, description="pointers to the data set and checkpoints that are still being checked"
+        default=None, description="pointers to the dataset and checkpoints that are still being checked"
     )
     cancel_requested: bool | None = Field(default=None, description="true: somebody has asked to cancel the job")
     retry: Literal["checkpoint", "start"] | None = Field(

@@ -1,4 +1,4 @@
-"""Jobs that wait for the check of a data set or checkpoint: released when all are ready, failed when one is refused.
+"""Jobs that wait for the check of a dataset or checkpoint: released when all are ready, failed when one is refused.
 
 A job is stored as held if one of its resources is being checked at that moment. Whoever calls `settle_all` compares
 every held job with what is being checked now, so that nothing depends on which of the two came first.
@@ -68,7 +68,7 @@ def find_parts(session: Session, ids: Mapping[str, UUID]) -> Parts:
     """
     dataset = session.get(Dataset, ids[DATASET_POINTER])
     if dataset is None:
-        raise ApiError(f"There is no data set {ids[DATASET_POINTER]}.", pointer=DATASET_POINTER, code="not_found")
+        raise ApiError(f"There is no dataset {ids[DATASET_POINTER]}.", pointer=DATASET_POINTER, code="not_found")
     checkpoints: dict[str, Checkpoint] = {}
     for pointer, identifier in ids.items():
         if pointer != DATASET_POINTER:
@@ -140,7 +140,7 @@ def _ids_of(job: Job) -> dict[str, UUID]:
 
 
 def _refused(row: Dataset | Checkpoint, pointer: str) -> ApiError:
-    title, code = ("data set", "dataset") if isinstance(row, Dataset) else ("checkpoint", "checkpoint")
+    title, code = ("dataset", "dataset") if isinstance(row, Dataset) else ("checkpoint", "checkpoint")
     error = row.error or {}
     return ApiError(
         f"The {title} {row.name!r} was refused: {error.get('message', 'it cannot be used')}",

@@ -30,8 +30,8 @@ def create_job(
 ) -> JobDetail:
     """Submit a job.
 
-    It is checked at once (data set, teacher and student exist, their classes fit, the configuration is possible) and
-    then waits for a worker. Where a data set or checkpoint is still being checked, `waiting_for` names it; the rest is
+    It is checked at once (dataset, teacher and student exist, their classes fit, the configuration is possible) and
+    then waits for a worker. Where a dataset or checkpoint is still being checked, `waiting_for` names it; the rest is
     checked when that is known. Watch it with `GET /jobs/{id}/events`.
     """
     job = service.submit(session, request)

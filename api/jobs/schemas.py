@@ -26,7 +26,7 @@ class JobCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name = Field(description="for people; need not be unique", examples=["digits: nano to pico"])
-    dataset_id: UUID = Field(description="data set to train and evaluate on")
+    dataset_id: UUID = Field(description="dataset to train and evaluate on")
     teacher_ids: dict[TeacherName, UUID] = Field(
         default={},
         max_length=MAX_TEACHERS,
@@ -128,7 +128,7 @@ class JobView(BaseModel):
     kind: Literal["train", "distill"]
     state: JobState
     waiting_for: list[str] = Field(
-        description="pointers to the data set and checkpoints that are still being checked; the job is held meanwhile"
+        description="pointers to the dataset and checkpoints that are still being checked; the job is held meanwhile"
     )
     cancel_requested: bool = Field(description="a running job that was asked to stop")
     stage: Stage | None = Field(description="what a running job is doing")

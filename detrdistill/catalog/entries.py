@@ -26,7 +26,7 @@ Scores = Literal["sigmoid", "softmax"]
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet:
-    """A residual trunk; widths are channels."""
+    """A residual backbone; widths are channels."""
 
     stem: int
     stages: tuple[int, ...]
@@ -39,7 +39,7 @@ class ResNet:
 
 @dataclass(frozen=True, kw_only=True)
 class MobileNetV2:
-    """MobileNetV2 of the library timm, which loading the detector then needs."""
+    """MobileNetV2 of the package timm, which loading the detector then needs."""
 
     percent: int = 100
     """Width multiplier: 50, 100, 110, 120 or 140."""
@@ -47,7 +47,7 @@ class MobileNetV2:
 
 @dataclass(frozen=True, kw_only=True)
 class HGNetV2:
-    """The trunk of the D-FINE lineage; widths are channels."""
+    """The backbone of the D-FINE lineage; widths are channels."""
 
     stem: int
     stages: tuple[int, ...]
@@ -74,7 +74,7 @@ class ViT:
 
 @dataclass(frozen=True, kw_only=True)
 class Patches:
-    """No trunk: each square patch of pixels is projected to a token (YOLOS)."""
+    """No backbone: each square patch of pixels is projected to a token (YOLOS)."""
 
     side: int = 16
     """In pixels."""
@@ -121,7 +121,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigFields:
-    """Where a config.json says the dimensions of a detector, and the library's default, which it may leave out."""
+    """Where a config.json says the dimensions of a detector, and transformers' default, which it may leave out."""
 
     queries: tuple[str, int] = ("num_queries", 300)
     decoder_layers: tuple[str, int] = ("decoder_layers", 6)

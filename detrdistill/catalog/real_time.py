@@ -189,12 +189,12 @@ REAL_TIME: dict[FamilyName, Family] = {
                 width=64, ffn=128, heads=4, decoder_layers=2, queries=30, query_groups=3,
             ),
             "nano": Size(
-                description="RF-DETR Nano: DINOv2-S trunk, 2 decoder layers; published for 384 px",
+                description="RF-DETR Nano: DINOv2-S backbone, 2 decoder layers; published for 384 px",
                 backbone=ViT(width=384, layers=12, heads=6, windows=2, outputs=(2, 5, 8, 11)),
                 width=256, ffn=2048, decoder_layers=2, queries=300,
             ),
             "small": Size(
-                description="RF-DETR Small: DINOv2-S trunk, 3 decoder layers; published for 512 px",
+                description="RF-DETR Small: DINOv2-S backbone, 3 decoder layers; published for 512 px",
                 backbone=ViT(width=384, layers=12, heads=6, windows=2, outputs=(2, 5, 8, 11)),
                 width=256, ffn=2048, decoder_layers=3, queries=300,
             ),

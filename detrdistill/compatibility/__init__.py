@@ -1,1 +1,1 @@
-"""What fits together: methods with families, classes of a teacher with those of a data set. Torch-free."""
+"""What fits together: methods with families, classes of a teacher with those of a dataset. Torch-free."""

@@ -158,7 +158,7 @@ def _given_columns(
     """Teacher's output index by class index of the dataset, of those that `given` names."""
     if not given:
         return {}
-    sides = _Names(teacher, "the teacher"), _Names(dataset, "the data set")
+    sides = _Names(teacher, "the teacher"), _Names(dataset, "the dataset")
     chosen: dict[int, int] = {}
     taken: set[int] = set()
     for theirs, ours in given.items():
@@ -167,7 +167,7 @@ def _given_columns(
         if index in chosen:
             raise ConfigError(
                 f"class_map gives two classes of the teacher for {ours!r}.",
-                hint="Name each class of the data set once.",
+                hint="Name each class of the dataset once.",
                 pointer=place,
             )
         if column in taken:
@@ -213,7 +213,7 @@ def _differ(
 ) -> ClassNamesDiffer:
     message = (
         f"The teacher has {len(teacher)} classes and does not know {len(unknown)} of the {len(dataset)} classes "
-        f"of the data set: {', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}."
+        f"of the dataset: {', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}."
     )
     if all(_PLACEHOLDER.fullmatch(name) for name in teacher):
         message += f" Its names say nothing: {', '.join(teacher[:3])}, ..."
@@ -221,16 +221,16 @@ def _differ(
             return ClassNamesDiffer(
                 message,
                 hint="Write the names of its classes into id2label of its config.json, or fine-tune the teacher on "
-                "this data set with a train job first.",
+                "this dataset with a train job first.",
                 path_pointer=path_pointer,
             )
         suggested = dict(zip(teacher, dataset, strict=True))
-        lead = "If its classes are in the order of the data set, say so with"
+        lead = "If its classes are in the order of the dataset, say so with"
     else:
         suggested = _suggestion(teacher, dataset, columns, unknown)
         lead = "If these are the same, say so with"
     remaining = [name for name in unknown if name not in suggested.values()]
-    hint = "Fine-tune the teacher on this data set with a train job first, or give a class_map in the configuration."
+    hint = "Fine-tune the teacher on this dataset with a train job first, or give a class_map in the configuration."
     if suggested and not remaining:
         hint = f'{lead} "class_map": {_json(suggested)}.'
     elif suggested:

@@ -1,4 +1,4 @@
-"""Configurations of the library's backbones from catalog entries."""
+"""Configurations of transformers' backbones from catalog entries."""
 
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -10,7 +10,7 @@ from detrdistill.catalog import Backbone, HGNetV2, MobileNetV2, Patches, ResNet,
 
 
 def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrainedConfig:
-    """The trunk of the detectors that are not real-time.
+    """The backbone of the detectors that are not real-time.
 
     Args:
         backbone: from the catalog.
@@ -41,7 +41,7 @@ def classic_backbone(backbone: Backbone, out_features: Sequence[str]) -> PreTrai
 
 
 def hgnet_backbone(backbone: Backbone, levels: int, last_kernel: int = 5) -> HGNetV2Config:
-    """The trunk of the D-FINE lineage, in the form of its size B0, with its last `levels` stages as outputs.
+    """The backbone of the D-FINE lineage, in the form of its size B0, with its last `levels` stages as outputs.
 
     Args:
         backbone: has three or four stages.

@@ -2,7 +2,7 @@
 
 DETR, Conditional DETR, DAB-DETR, Deformable DETR and their relatives replace the batch norms of their backbone by
 constants. That is right for a pre-trained backbone; in a new detector the constants are one and zero, so that the
-trunk has no normalisation at all.
+backbone has no normalisation at all.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import nn
 def thaw_batch_norms(module: nn.Module) -> None:
     """Replace every frozen batch norm by one that learns, under the same names and with the same values.
 
-    The count of batches is left out of its state, so that the weights load into the library's own class.
+    The count of batches is left out of its state, so that the weights load into transformers' own class.
     """
     for child in module.modules():
         for name, frozen in list(child.named_children()):

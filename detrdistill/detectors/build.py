@@ -92,11 +92,11 @@ def adapter_of(family: FamilyName) -> type[Detector]:
 
 
 def make_trainable(detector: Detector, *, backbone: bool = True) -> None:
-    """Let every weight learn: the library freezes some ResNet trunks altogether.
+    """Let every weight learn: transformers freezes some ResNet backbones altogether.
 
     Args:
         detector: to be trained.
-        backbone: false keeps the weights of its trunk as they are, and saves their gradients.
+        backbone: false keeps the weights of its backbone as they are, and saves their gradients.
     """
     constant = ("decoder.reg_scale", "decoder.up")  # of the distribution head
     for name, parameter in detector.named_parameters():
@@ -106,10 +106,10 @@ def make_trainable(detector: Detector, *, backbone: bool = True) -> None:
 
 @torch.no_grad()
 def _init_as_published(model: PreTrainedModel) -> None:
-    """Draw initial weights as the published code does, where the library differs to the harm of training.
+    """Draw initial weights as the published code does, where transformers differs to the harm of training.
 
-    The library draws every linear layer from a normal of deviation 0.01 or 0.02 whatever its width, and the scales of
-    batch norms near zero. A narrow decoder then does not begin to refine boxes for hundreds of steps. The published
+    `transformers` draws every linear layer from a normal of deviation 0.01 or 0.02 whatever its width, and the scales
+    of batch norms near zero. A narrow decoder then does not begin to refine boxes for hundreds of steps. The published
     codes draw linear layers by their fan-in and start scales at one; parts with an initialisation of their own (heads,
     sampling offsets) keep it.
     """

@@ -11,7 +11,7 @@ from detrdistill.detectors.init import init_box_head, init_class_head
 
 
 class ConditionalDetr(Detr):
-    """Conditional DETR: DETR with sigmoid scores and box centres relative to a point that the decoder derives."""
+    """Conditional DETR: DETR with sigmoid scores and box centers relative to a point that the decoder derives."""
 
     family = "conditional-detr"
     model_class = ConditionalDetrForObjectDetection

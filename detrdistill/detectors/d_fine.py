@@ -20,7 +20,7 @@ _POINTS = {2: [6, 6], 3: [3, 6, 3]}
 
 
 class DFine(RTDetr):
-    """D-FINE. The library scores one more entry than there are layers: the first is `initial`."""
+    """D-FINE. `transformers` scores one more entry than there are layers: the first is `initial`."""
 
     family = "d-fine"
     model_class = DFineForObjectDetection

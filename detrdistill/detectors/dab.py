@@ -21,7 +21,7 @@ class DabDetr(Detr):
     model_class = DabDetrForObjectDetection
     processor_class = "ConditionalDetrImageProcessor"
     position_argument = None
-    reference_argument = "query_position_embeddings"  # the library's name for the logits of the boxes
+    reference_argument = "query_position_embeddings"  # transformers' name for the logits of the boxes
 
     @classmethod
     def settings(cls, size: Size, image_size: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class DeformableDetr(Detector):
         """Xavier's distribution in the transformer, learned queries of variance one, heads of each layer's own.
 
         Scores start at 0.01, boxes at the references: around a point with a width and height of sigmoid(-2) = 0.12.
-        The library ties the class heads of a refining decoder; those published are its layers' own.
+        `transformers` ties the class heads of a refining decoder; those published are its layers' own.
         """
         model, refines = self.model.model, self.model.config.with_box_refine
         for transformer in (model.encoder, model.decoder):

@@ -20,7 +20,7 @@ from detrdistill.outputs import Targets
 class Detr(Detector):
     """DETR: one feature level; queries are learned positions, their content is zero.
 
-    The library's `auxiliary_loss` stays off in new detectors: it feeds the last normalisation back into the next
+    `transformers`' `auxiliary_loss` stays off in new detectors: it feeds the last normalisation back into the next
     layer, which is another network.
     """
 
@@ -68,7 +68,7 @@ class Detr(Detector):
     def heads(self, decoding: Decoding) -> Heads:
         """The heads of the last layer, applied to every layer after the decoder's last normalisation.
 
-        The library normalises the last layer only.
+        `transformers` normalises the last layer only.
         """
         earlier = [self.model.model.decoder.layernorm(hidden_BQD) for hidden_BQD in decoding.layers[:-1]]
         hidden_LBQD = torch.stack([*earlier, decoding.output.last_hidden_state])

@@ -13,7 +13,7 @@ def init_xavier(transformer: nn.Module) -> None:
     """Redraw every matrix of an encoder or decoder from Xavier's uniform distribution.
 
     The published codes hold the projections to query, key and value of an attention as one matrix of three times the
-    width, with biases of zero; the library holds three matrices, which are to be drawn as parts of that one.
+    width, with biases of zero; transformers holds three matrices, which are to be drawn as parts of that one.
     """
     for module in transformer.modules():
         if isinstance(module, nn.Linear):

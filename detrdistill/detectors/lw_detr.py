@@ -1,6 +1,6 @@
 """LW-DETR (arXiv 2406.03459) and RF-DETR (arXiv 2511.09554): a plain ViT, a projector, and a decoder without encoder.
 
-In training both run Group DETR's groups of queries (arXiv 2207.13085): the library takes `config.group_detr` groups,
+In training both run Group DETR's groups of queries (arXiv 2207.13085): transformers takes `config.group_detr` groups,
 one after the other on the query axis, and lets them attend within their group by cutting that axis into equal parts.
 Foreign queries must not be cut, so their passes are made with a single group.
 """
@@ -158,7 +158,7 @@ class LwDetr(Detector):
 
 
 class RfDetr(LwDetr):
-    """RF-DETR: LW-DETR on a DINOv2 trunk.
+    """RF-DETR: LW-DETR on a DINOv2 backbone.
 
     Its exported folders name the image processor of RT-DETR, which finds the same detections: RF-DETR's own resizes
     with antialiasing in transformers 5.17 and without in 5.23.
@@ -214,7 +214,7 @@ def _decoder_settings(size: Size) -> dict[str, Any]:
 
 @torch.no_grad()
 def _init_lw_detr(model: Any) -> None:
-    """Start as the published code does; the library draws references at random and the heads of each group apart.
+    """Start as the published code does; transformers draws references at random and the heads of each group apart.
 
     Scores start at 0.01 and boxes at their references, which start at the proposals. All groups start with the same
     heads. Source: LW-DETR's release, `models/lwdetr.py`, `models/transformer.py` and `models/backbone/vit.py`.

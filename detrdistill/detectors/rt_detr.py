@@ -21,7 +21,7 @@ class RTDetr(Detector):
     family = "rt-detr"
     model_class = RTDetrForObjectDetection
     processor_class = "RTDetrImageProcessor"
-    mask_argument = "encoder_attention_mask"  # the library's name for the self-attention mask
+    mask_argument = "encoder_attention_mask"  # transformers' name for the self-attention mask
     modules_before_encoder = ("backbone", "encoder_input_proj")
 
     @classmethod
@@ -93,7 +93,7 @@ class RTDetr(Detector):
         return 0 if meta is None else meta["dn_num_split"][0]
 
     def denoising_pairs(self, raw: Any) -> tuple[Tensor, Tensor, Tensor, int]:
-        """The library lists, per image, the query of each target, group after group."""
+        """`transformers` lists, per image, the query of each target, group after group."""
         meta = raw.denoising_meta_values
         groups: int = meta["dn_num_group"]
         queries: Sequence[Tensor] = meta["dn_positive_idx"]

@@ -166,7 +166,7 @@ class Yolos(Detector):
 
 @torch.no_grad()
 def _init_yolos(model: Any) -> None:
-    """Start as the published code does; the library starts all tokens and positions at zero, so all queries alike.
+    """Start as the published code does; transformers starts all tokens and positions at zero, so all queries alike.
 
     Source: YOLOS's release, `models/backbone.py`.
     """

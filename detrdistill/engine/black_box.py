@@ -57,11 +57,11 @@ class BlackBoxTeacher(ABC):
 
     @abstractmethod
     def __call__(self, inputs: Tensor) -> DetectorOutput:
-        """What it says of a batch; its logits have one column per class of the data set."""
+        """What it says of a batch; its logits have one column per class of the dataset."""
 
     @abstractmethod
     def detect(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections in the classes of the data set: scores `[B, R]`, class indices `[B, R]`, boxes `[B, R, 4]`."""
+        """Detections in the classes of the dataset: scores `[B, R]`, class indices `[B, R]`, boxes `[B, R, 4]`."""
 
     def decode(self, output: DetectorOutput, queries: Queries) -> DetectorOutput:
         """A black box takes no queries."""
@@ -75,7 +75,7 @@ class OnnxTeacher(BlackBoxTeacher):
         folder: holds `model.onnx`.
         card: of this folder.
         fallback_size: side of its input in pixels, where neither the model nor its image processor fixes it.
-        columns: output index of each class of the data set, None for one that it does not know; None: its own classes.
+        columns: output index of each class of the dataset, None for one that it does not know; None: its own classes.
 
     Raises:
         CheckpointError: the file is no ONNX model, needs other files, or has other inputs and outputs.
@@ -240,7 +240,7 @@ class RecordedTeacher(BlackBoxTeacher):
     Args:
         card: of the folder.
         recorded: the detections, as an input of the dataset.
-        classes: number of classes of the data set.
+        classes: number of classes of the dataset.
     """
 
     def __init__(self, card: BlackBox, recorded: RecordedDetections, classes: int):

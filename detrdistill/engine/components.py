@@ -78,7 +78,7 @@ def _build_method(
 
 @torch.no_grad()
 def shape_of(detector: Detector) -> DetectorShape:
-    """Measure a detector with one forward pass of a blank picture, in evaluation mode."""
+    """Measure a detector with one forward pass of a blank image, in evaluation mode."""
     was_training = detector.training
     parameter = next(detector.parameters())
     height, width = detector.preprocessing.height, detector.preprocessing.width

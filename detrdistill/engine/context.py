@@ -172,7 +172,7 @@ class RunContext:
 
     @property
     def classes_without_boxes(self) -> frozenset[str]:
-        """Classes of the data set that neither split has a box of."""
+        """Classes of the dataset that neither split has a box of."""
         names = self.train_set.classes
         used = {names[label] for split in self.sets.values() for image in split.images for label in image.labels}
         return frozenset(names) - used

@@ -132,7 +132,7 @@ def _of_names(classes: tuple[str, ...]) -> list[str]:
     if not repeated:
         return []
     shown = ", ".join(f"{name!r} ({count} times)" for name, count in list(repeated.items())[:5])
-    return [f"Several outputs have one name: {shown}; a data set that has it cannot be matched."]
+    return [f"Several outputs have one name: {shown}; a dataset that has it cannot be matched."]
 
 
 def _of_values(folder: Path) -> list[str]:

@@ -25,7 +25,7 @@ class Teacher:
 
     Args:
         detector: in evaluation mode.
-        columns: output index of each class of the data set, None for a class that it does not know; other outputs
+        columns: output index of each class of the dataset, None for a class that it does not know; other outputs
             have no influence.
         is_average: it is the moving average of the student's weights.
     """
@@ -52,7 +52,7 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, pixels_BCHW: Tensor) -> DetectorOutput:
-        """Run the teacher; its logits have one column per class of the data set."""
+        """Run the teacher; its logits have one column per class of the dataset."""
         assert not self.detector.training, "the teacher must stay in evaluation mode"
         return self._mapped(self.detector(pixels_BCHW))
 
@@ -62,11 +62,11 @@ class Teacher:
         return self._mapped(self.detector.decode(output, queries))
 
     def detect(self, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Detections in the classes of the data set."""
+        """Detections in the classes of the dataset."""
         return self.detector.detections(self(pixels_BCHW))
 
     def _mapped(self, output: DetectorOutput) -> DetectorOutput:
-        """One column per class of the data set; the column 'no object' of softmax scores stays the last."""
+        """One column per class of the dataset; the column 'no object' of softmax scores stays the last."""
         return replace(output, logits_LBQC=of_classes(output.logits_LBQC, self.columns, output.scores))
 
 
@@ -99,7 +99,7 @@ def check_teacher(
         return
     if coverage is None:
         cause = (
-            "Check that its classes and boxes are those of this data set: image and category ids of detections, or "
+            "Check that its classes and boxes are those of this dataset: image and category ids of detections, or "
             "class names, scores and preprocessing of an ONNX model. If the number is right for this data, lower "
             "teacher.min_ap."
         )
@@ -110,7 +110,7 @@ def check_teacher(
         )
     else:
         cause = (
-            "Fine-tune it on this data set with a train job first, or check that class names and preprocessing are "
+            "Fine-tune it on this dataset with a train job first, or check that class names and preprocessing are "
             "those it was trained with. If the number is right for this data, lower teacher.min_ap."
         )
     if unlike_training:

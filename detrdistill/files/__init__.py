@@ -1,1 +1,1 @@
-"""What lies on disk: data sets, checkpoints, black boxes and image processors. Torch-free."""
+"""What lies on disk: datasets, checkpoints, black boxes and image processors. Torch-free."""

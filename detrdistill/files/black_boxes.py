@@ -6,8 +6,8 @@ A folder holds one of these:
   `[B, Q, C]` and `pred_boxes` `[B, Q, 4]`, (cx, cy, w, h) in [0, 1]. `config.json` names the classes (`id2label`) and
   says what the logits are: `"scores": "sigmoid"`, or `"softmax"` with a last column 'no object'. The `model_type` of a
   family that the catalog knows says it, too.
-- `detections.json`: what any detector found on the pictures of the run, as rows {image_id, category_id, bbox, score}
-  with the ids of the data set, bbox [x, y, width, height] in pixels and score in [0, 1]. A list, as COCO results are;
+- `detections.json`: what any detector found on the images of the run, as rows {image_id, category_id, bbox, score}
+  with the ids of the dataset, bbox [x, y, width, height] in pixels and score in [0, 1]. A list, as COCO results are;
   where the two splits share ids, an object with the lists `train` and `val`.
 """
 
@@ -31,7 +31,7 @@ Kind = Literal["onnx", "detections"]
 FILES: Mapping[Kind, str] = MappingProxyType({"onnx": MODEL, "detections": DETECTIONS})
 """The file that makes a folder one of its kind."""
 _HINT = (
-    "Each row is {image_id, category_id, bbox, score}, with the ids of the data set, bbox [x, y, width, height] in "
+    "Each row is {image_id, category_id, bbox, score}, with the ids of the dataset, bbox [x, y, width, height] in "
     "pixels and score in [0, 1]."
 )
 Rows = list[dict[str, Any]]
@@ -44,7 +44,7 @@ class BlackBox:
     kind: Kind
     scores: Scores = "sigmoid"
     classes: tuple[str, ...] = ()
-    """Names by output index; empty for detections, which name the data set's own category ids."""
+    """Names by output index; empty for detections, which name the dataset's own category ids."""
     image_size: tuple[int, int] | None = None
     """Height and width of the input in pixels; None where the folder does not say, or nothing is run."""
 
@@ -59,10 +59,10 @@ class Detection:
     """One box that a detector found."""
 
     box_xyxy_px: tuple[float, float, float, float]
-    """Clipped to the picture."""
+    """Clipped to the image."""
     score: float
     label: int
-    """Index into the data set's classes."""
+    """Index into the dataset's classes."""
 
 
 def kind_of(folder: Path) -> Kind | None:
@@ -96,13 +96,13 @@ def inspect_black_box(folder: Path, kind: Kind) -> BlackBox:
 
 
 def read_detections(folder: Path, sets: Mapping[Split, CocoSet]) -> dict[Path, tuple[Detection, ...]]:
-    """The detections of each picture of both splits by its file, best first; boxes below one pixel are left out.
+    """The detections of each image of both splits by its file, best first; boxes below one pixel are left out.
 
     A file that is listed under several ids has the detections of all of them.
 
     Raises:
-        CheckpointError: rows are malformed, name an image or category the data set lacks, or none is of a training
-            picture.
+        CheckpointError: rows are malformed, name an image or category the dataset lacks, or none is of a training
+            image.
     """
     found: dict[Path, list[Detection]] = {}
     for split, rows in _of_splits(_read_rows(folder), sets).items():
@@ -119,7 +119,7 @@ def read_detections(folder: Path, sets: Mapping[Split, CocoSet]) -> dict[Path, t
                 found.setdefault(image.path, []).append(detection)
     if not any(image.path in found for image in sets["train"].images):
         raise CheckpointError(
-            f"{DETECTIONS} has nothing on the training pictures.",
+            f"{DETECTIONS} has nothing on the training images.",
             hint="Run the detector on both splits and write all it finds into this file.",
         )
     return {path: tuple(sorted(dict.fromkeys(rows), key=lambda row: -row.score)) for path, rows in found.items()}
@@ -158,7 +158,7 @@ def _read_rows(folder: Path) -> Rows | dict[Split, Rows]:
 
 
 def _of_splits(content: Rows | dict[Split, Rows], sets: Mapping[Split, CocoSet]) -> dict[Split, Rows]:
-    """The rows of each split; those of a plain list go where their picture is."""
+    """The rows of each split; those of a plain list go where their image is."""
     if isinstance(content, dict):
         return content
     train, val = ({key_of(image.id) for image in sets[split].images} for split in SPLITS)
@@ -201,6 +201,6 @@ def _is_number(value: Any, largest: float) -> bool:
     return type(value) in (int, float) and -largest <= value <= largest
 
 
-def _clipped(box_xywh_px: list[float], picture: ImageRecord) -> tuple[float, float, float, float]:
+def _clipped(box_xywh_px: list[float], image: ImageRecord) -> tuple[float, float, float, float]:
     x, y, width, height = box_xywh_px
-    return (max(x, 0.0), max(y, 0.0), min(x + width, float(picture.width)), min(y + height, float(picture.height)))
+    return (max(x, 0.0), max(y, 0.0), min(x + width, float(image.width)), min(y + height, float(image.height)))

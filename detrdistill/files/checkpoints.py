@@ -386,7 +386,7 @@ def _check_class_tensors(shapes: dict[str, tuple[int, ...]], family: FamilyName,
 
 
 def _positive(config: dict[str, Any], key: str, default: int) -> int:
-    """A field of config.json, which leaves out what equals the library's default."""
+    """A field of config.json, which leaves out what equals transformers' default."""
     value = config.get(key, default)
     value = int(value) if isinstance(value, float) and value.is_integer() else value
     if type(value) is not int or value < 1:

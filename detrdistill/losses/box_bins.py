@@ -17,9 +17,9 @@ def edge_distances(boxes_P4: Tensor, start_P4: Tensor, scale: float) -> Tensor:
 
     The unit is a `scale`-th of the start's width or height.
     """
-    centre_P2, size_P2 = start_P4[:, :2], start_P4[:, 2:]
+    center_P2, size_P2 = start_P4[:, :2], start_P4[:, 2:]
     first_P2, last_P2 = to_xyxy(boxes_P4).split(2, dim=-1)
-    reach_P4 = torch.cat([centre_P2 - first_P2, last_P2 - centre_P2], dim=-1)
+    reach_P4 = torch.cat([center_P2 - first_P2, last_P2 - center_P2], dim=-1)
     return reach_P4 * scale / size_P2.repeat(1, 2).clamp(min=1e-16) - scale / 2
 
 

@@ -1,7 +1,7 @@
 """The detection loss of the DETR family, written once, over the layer axis.
 
 All decoder layers are matched and scored together; auxiliary heads (proposals, denoising queries) go through the
-same function with their own pairs. The library's own losses are not used: `ARCHITECTURE.md` says why.
+same function with their own pairs. `transformers`' own losses are not used: `ARCHITECTURE.md` says why.
 """
 
 from collections.abc import Sequence

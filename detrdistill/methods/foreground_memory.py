@@ -89,7 +89,7 @@ def object_weights(targets: Sequence[Targets], valid_BHW: Tensor) -> Tensor:
 
 
 def _touched(spans_N2: Tensor, real_X: Tensor) -> Tensor:
-    """Rows or columns that each span (centre, size) touches, at least one: bool `[N, X]`."""
+    """Rows or columns that each span (center, size) touches, at least one: bool `[N, X]`."""
     length = real_X.sum()
     center_N1, size_N1 = (spans_N2 * length).split(1, dim=1)
     index_X = torch.arange(len(real_X), device=real_X.device)

@@ -1,1 +1,1 @@
-"""The data set, teacher and jobs that `make demo` runs on."""
+"""The dataset, teacher and jobs that `make demo` runs on."""

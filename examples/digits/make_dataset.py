@@ -1,4 +1,4 @@
-"""A detection data set that needs no download: real handwritten digits on real photographs.
+"""A detection dataset that needs no download: real handwritten digits on real photographs.
 
 scikit-learn ships 1,797 digits of 8x8 pixels (UCI, CC BY 4.0) and two photographs (china.jpg and flower.jpg, CC BY).
 Each image is a random crop of a photograph with two to six digits pasted on it, enlarged, turned and coloured at
@@ -24,7 +24,7 @@ _VALIDATION_SHARE = 0.2
 
 
 def main() -> None:
-    """Write the data set named on the command line."""
+    """Write the dataset named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
@@ -46,10 +46,10 @@ def make_dataset(folder: Path, seed: int = 0) -> None:
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for image_id in range(1, size + 1):
-            picture = _background(rng, photographs)
-            boxes = _paste_digits(rng, picture, bunch.images, pools[split])
+            canvas = _background(rng, photographs)
+            boxes = _paste_digits(rng, canvas, bunch.images, pools[split])
             file_name = f"{split}_{image_id:05d}.jpg"
-            picture.save(folder / "images" / file_name, quality=92)
+            canvas.save(folder / "images" / file_name, quality=92)
             images.append({"id": image_id, "file_name": file_name, "width": SIDE, "height": SIDE})
             annotations += [
                 {
@@ -79,7 +79,7 @@ def _background(rng: np.random.Generator, photographs: list[Image.Image]) -> Ima
 
 
 def _paste_digits(
-    rng: np.random.Generator, picture: Image.Image, digits: np.ndarray, pool: np.ndarray
+    rng: np.random.Generator, canvas: Image.Image, digits: np.ndarray, pool: np.ndarray
 ) -> list[tuple[int, tuple[int, int, int, int]]]:
     """Paste two to six digits without overlap; returns the index and the box in pixels of each."""
     placed: list[tuple[int, tuple[int, int, int, int]]] = []
@@ -90,7 +90,7 @@ def _paste_digits(
             left, top = (int(rng.integers(SIDE - length + 1)) for length in ink.size)
             box = (left, top, left + ink.width, top + ink.height)
             if not any(_overlap(box, other) for _, other in placed):
-                picture.paste(_bright_colour(rng), (left, top), ink)
+                canvas.paste(_bright_colour(rng), (left, top), ink)
                 placed.append((digit, box))
                 break
     return placed

@@ -1,4 +1,4 @@
-"""Jobs, data sets, checkpoints, workers.
+"""Jobs, datasets, checkpoints, workers.
 
 Revision ID: 0001
 Revises:

@@ -1,4 +1,4 @@
-"""Data sets and checkpoints are checked by processes of their own; jobs wait for them.
+"""Datasets and checkpoints are checked by processes of their own; jobs wait for them.
 
 Revision ID: 0004
 Revises: 0003

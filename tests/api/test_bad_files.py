@@ -1,4 +1,4 @@
-"""Files of checkpoints and data sets that must be refused, whatever is in them."""
+"""Files of checkpoints and datasets that must be refused, whatever is in them."""
 
 import json
 import pickle

@@ -185,7 +185,7 @@ def test_unknown_paths_and_methods_are_problems_too(client: TestClient):
     assert_problem(client.get("/jobs", params={"state": "sleeping"}), 422, "/state")
 
 
-# ---- data sets
+# ---- datasets
 
 
 def coco(split: dict[str, Any]) -> bytes:

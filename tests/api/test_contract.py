@@ -86,7 +86,7 @@ def test_generated_requests_are_answered_as_described(
 ):
     """Right and wrong requests for every operation: never a 500, never an answer that is not described.
 
-    They name a data set, a teacher and a job that are there: what names nothing is refused for that alone, before
+    They name a dataset, a teacher and a job that are there: what names nothing is refused for that alone, before
     any other field is looked at.
     """
     schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)

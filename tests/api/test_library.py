@@ -1,4 +1,4 @@
-"""Data sets and checkpoints that are right, in every way they may come."""
+"""Datasets and checkpoints that are right, in every way they may come."""
 
 import json
 import shutil
@@ -125,7 +125,7 @@ def test_a_start_with_more_queries_than_proposals_is_refused(client: TestClient,
 
 
 def test_real_weights_and_data_are_understood(client: TestClient, shared: Path):
-    """Two published detectors and three public data sets."""
+    """Two published detectors and three public datasets."""
     weights = client.post(
         "/checkpoints",
         data={"name": "atto"},

@@ -73,7 +73,7 @@ def with_names(rectangles: Path, names: tuple[str, ...]) -> bytes:
 
 @pytest.fixture(scope="module")
 def coco_names(client: TestClient, rectangles: Path) -> str:
-    """A data set of seven classes of COCO, all of which have boxes."""
+    """A dataset of seven classes of COCO, all of which have boxes."""
     content = with_names(rectangles, COCO)
     answer = client.post("/datasets", data={"name": "coco"}, files={"files": ("d.zip", content)})
     assert answer.status_code == 201, answer.text
@@ -189,7 +189,7 @@ def test_a_partial_further_teacher_is_refused_where_it_is_named(
 def test_a_class_head_for_other_classes_does_not_lower_coverage(
     client: TestClient, job_request: dict[str, Any], named: Callable[..., str]
 ):
-    """Seven classes are re-made for the two of the data set."""
+    """Seven classes are re-made for the two of the dataset."""
     identifier = named(*COCO)
     coverage = client.get(f"/checkpoints/{identifier}").json()["coverage"]
     assert coverage["loaded"] == coverage["total"]
@@ -315,7 +315,7 @@ def test_a_class_without_boxes_vetoes_no_teacher(client: TestClient, rectangles:
         answer = job_of(client, dataset["id"], teacher_id)
         if boxes:
             problem = assert_problem(answer, 422, "/teacher_id")
-            assert (problem["code"], "3 classes of the data set: blue." in problem["detail"]) == (
+            assert (problem["code"], "3 classes of the dataset: blue." in problem["detail"]) == (
                 "class_names_differ", True
             )  # fmt: skip
         else:

@@ -108,7 +108,7 @@ class Study(BaseModel):
             raise ValueError("each seed may be listed once")
         for owner, spec in [*self.teachers.items(), *self.pairs.items()]:
             if spec.dataset not in self.datasets:
-                raise ValueError(f"{owner}: no data set is named {spec.dataset!r}")
+                raise ValueError(f"{owner}: no dataset is named {spec.dataset!r}")
         for name, pair in self.pairs.items():
             if pair.teacher not in self.teachers:
                 raise ValueError(f"{name}: no teacher is named {pair.teacher!r}")

@@ -1,7 +1,7 @@
 """What initial weights are worth: `python -m tests.benchmarks.initial_weights published|library`.
 
 Trains RT-DETRv2 pico on the digits of the demo for 4 epochs (372 steps), from the weights `build_detector` draws or
-from those the library draws, and prints the loss of the denoising boxes and the AP.
+from those transformers draws, and prints the loss of the denoising boxes and the AP.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""How fast a data set's images are looked at when it is registered."""
+"""How fast a dataset's images are looked at when it is registered."""
 
 import tempfile
 import time

@@ -109,7 +109,7 @@ def test_a_run_that_has_not_ended_is_a_dash():
         ({"arms": {"none": []}}, "at least 1 item"),
         ({"datasets": {"rectangles": "/somewhere"}}, "a path is relative"),
         ({"datasets": {"rectangles": "../somewhere"}}, "a path is relative"),
-        ({"datasets": {"other": "other"}}, "no data set is named 'rectangles'"),
+        ({"datasets": {"other": "other"}}, "no dataset is named 'rectangles'"),
         ({"teachers": {"../up": {"dataset": "rectangles", "train": TRAIN}}}, "should match pattern"),
         ({"teachers": {"other": {"dataset": "rectangles", "train": TRAIN}}}, "no teacher is named 'same-size'"),
         ({"repeats": 3}, "Extra inputs are not permitted"),

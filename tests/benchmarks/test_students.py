@@ -7,7 +7,7 @@ from detrdistill.catalog import size_of
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.weights import load_detector
 from detrdistill.export import export_folder
-from tests.benchmarks.students import STUDENTS, build_student, trunk
+from tests.benchmarks.students import STUDENTS, backbone, build_student
 
 SIDE = 192
 
@@ -23,7 +23,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_student_has_the_trunk_of_the_checkpoint(name: str, checkpoint: Path, tmp_path: Path):
     export_folder(build_student(name, checkpoint, SIDE), tmp_path, (1,))
     student, _ = load_detector(tmp_path, SIDE)
-    weights, trained = trunk(student).state_dict(), trunk(load_detector(checkpoint, SIDE)[0]).state_dict()
+    weights, trained = backbone(student).state_dict(), backbone(load_detector(checkpoint, SIDE)[0]).state_dict()
     assert any(key.endswith("convolution.weight") for key in weights)
     for key, tensor in weights.items():
         if not key.endswith("num_batches_tracked"):  # frozen batch norms have none

@@ -57,19 +57,19 @@ def five_steps(name: FamilyName) -> DistillConfig:
 
 
 @pytest.fixture(scope="module")
-def ten_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ten_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rectangles(tmp_path_factory.mktemp("families") / "data", images={"train": 2 * STEPS, "val": 2})
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("name", list(CATALOG))
-def test_a_family_teaches_itself(name: FamilyName, ten_pictures: Path, tmp_path: Path):
+def test_a_family_teaches_itself(name: FamilyName, ten_images: Path, tmp_path: Path):
     size = replace(size_of(name, TINY[name]), queries=12)
     (tmp_path / "teacher").mkdir()
     export_folder(build_detector(name, size, CLASSES, SIDE, seed=7), tmp_path / "teacher", (3, 8))
     events: list[Event] = []
     config = five_steps(name)
-    run(config, RunPaths(dataset=ten_pictures, work=tmp_path / "work", teacher=tmp_path / "teacher"), events.append)
+    run(config, RunPaths(dataset=ten_images, work=tmp_path / "work", teacher=tmp_path / "teacher"), events.append)
 
     steps = [event for event in events if isinstance(event, StepLogged)]
     assert [event.step for event in steps] == list(range(1, STEPS + 1))
@@ -142,7 +142,7 @@ Within the family and across families, but for what is not defined:
 - **Masks** need features as wide as the teacher's queries; a neck that is not can be imitated by `feature_maps`.
 
 AdaMixer is a model of this project: `import detrdistill.detectors` teaches it to `transformers`, and must come before
-`from_pretrained`. A trunk `mobilenetv2` needs the library timm. YOLOS predicts at its last layer only, as published,
+`from_pretrained`. A backbone `mobilenetv2` needs the package timm. YOLOS predicts at its last layer only, as published,
 and its query prior takes a second pass. DINO-DETR is not among them: `transformers` has no such class, and its
 Deformable DETR has neither mixed query selection nor denoising queries nor look-forward-twice. D-FINE learns with its
 two losses of distributions over bins; DEIMv2 can (`criterion.fgl_weight`, `ddf_weight`), but its sizes below N do not.

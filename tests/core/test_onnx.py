@@ -24,7 +24,7 @@ UNOPTIMISED = ("deformable-detr",)
 
 
 def apart(detector: Detector) -> Detector:
-    """Batch norms that have seen pictures and wide class heads, so that rounding decides no cell's becoming a query."""
+    """Batch norms that have seen images and wide class heads, so that rounding decides no cell's becoming a query."""
     torch.manual_seed(0)
     detector.train()
     with torch.no_grad():

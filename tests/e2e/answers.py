@@ -20,7 +20,7 @@ def dataset(number: int, **other: Any) -> dict[str, Any]:
     splits = {name: {"images": 12, "boxes": 30} for name in ("train", "val")}
     row = {
         "id": id_of(number),
-        "name": f"data set {number}",
+        "name": f"dataset {number}",
         "state": "ready",
         "error": None,
         "classes": ["car", "bike"],
@@ -55,7 +55,7 @@ def result(student: float, control: float, verdict: str | None) -> dict[str, Any
     return reports | {"kd_gain": student - control, "device": "cpu", "versions": {}, "verdict": verdict}
 
 
-def serve(page: Page, path: str, answer: Any, status: int = 200, method: str = "GET") -> list[Any]:
+def serve(page: Page, path: str, response: Any, status: int = 200, method: str = "GET") -> list[Any]:
     """Answer requests for a path in place of the service; gives the bodies that were sent."""
     sent: list[Any] = []
 
@@ -64,7 +64,7 @@ def serve(page: Page, path: str, answer: Any, status: int = 200, method: str = "
             route.fallback()
             return
         sent.append(route.request.post_data_json if method == "POST" else None)
-        route.fulfill(status=status, json=answer)
+        route.fulfill(status=status, json=response)
 
     page.route(lambda url: urlsplit(url).path == path, fulfil)
     return sent

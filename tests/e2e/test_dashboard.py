@@ -24,7 +24,7 @@ def archives(rectangles: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keep a picture where the environment asks for pictures."""
+    """Keep an image where the environment asks for images."""
     if folder := os.environ.get("DETRDISTILL_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
@@ -42,9 +42,9 @@ def test_a_job_from_the_form_to_the_weights(page: Page, archives: dict[str, Path
     page.goto("/")
     page.get_by_role("link", name="New job").click()
     page.get_by_label("Name").fill("rectangles")
-    upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
+    upload(page, "Upload a dataset", "Upload a dataset", archives["rectangles"])
     upload(page, "Upload a checkpoint", "Upload a checkpoint", archives["teacher"])
-    expect(page.get_by_label("Data set")).to_contain_text("rectangles (12 images, 2 classes)")
+    expect(page.get_by_label("Dataset")).to_contain_text("rectangles (12 images, 2 classes)")
     page.get_by_label("Size", exact=True).select_option("pico")
     page.get_by_label("Image size").fill("64")
     page.get_by_label("Epochs").fill("20")
@@ -85,7 +85,7 @@ def test_a_running_job_can_be_cancelled(page: Page, archives: dict[str, Path]):
     page.goto("/view/new")
     page.get_by_role("radio", name="Train or fine-tune").click()
     page.get_by_label("Name").fill("to be cancelled")
-    upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
+    upload(page, "Upload a dataset", "Upload a dataset", archives["rectangles"])
     page.get_by_label("Size", exact=True).select_option("pico")
     page.get_by_label("Image size").fill("64")
     page.get_by_label("Epochs").fill("5000")
@@ -99,7 +99,7 @@ def test_a_student_that_learned_nothing_does_not_look_like_a_success(page: Page,
     page.goto("/view/new")
     page.get_by_role("radio", name="Train or fine-tune").click()
     page.get_by_label("Name").fill("too short")
-    upload(page, "Upload a data set", "Upload a data set", archives["rectangles"])
+    upload(page, "Upload a dataset", "Upload a dataset", archives["rectangles"])
     page.get_by_label("Size", exact=True).select_option("pico")
     page.get_by_label("Image size").fill("64")
     page.get_by_label("Epochs").fill("1")
@@ -117,7 +117,7 @@ def test_what_the_server_refuses_is_shown_where_it_belongs(page: Page, archives:
         for split in ("train", "val"):
             archive.writestr(f"{split}.json", "{}")
     page.goto("/view/library")
-    area = page.get_by_role("form", name="Upload a data set")
+    area = page.get_by_role("form", name="Upload a dataset")
     area.get_by_label("files").set_input_files(broken)
     area.get_by_role("button", name="Upload", exact=True).click()
     expect(area.get_by_role("alert")).to_contain_text("not a COCO file")

@@ -24,14 +24,14 @@ TERMS = [f"{method}.{term}" for method, terms in METHODS.items() for term in ter
 
 @pytest.fixture
 def new_job(quiet_page: Page) -> Page:
-    """The form with a data set and a teacher chosen, and a name."""
+    """The form with a dataset and a teacher chosen, and a name."""
     serve_list(quiet_page, "/datasets", [dataset(1), dataset(2, name="wrong", state="refused", error=REFUSED)])
     partial = {**answers.COVERED, "loaded": 312}
     serve_list(
         quiet_page, "/checkpoints", [checkpoint(3), checkpoint(4, state="checking", kind=None, coverage=partial)]
     )
     quiet_page.goto("/view/new")
-    quiet_page.get_by_label("Data set", exact=True).select_option("data set 1 (12 images, 2 classes)")
+    quiet_page.get_by_label("Dataset", exact=True).select_option("dataset 1 (12 images, 2 classes)")
     quiet_page.get_by_label("Teacher", exact=True).select_option(label="teacher 3 (rt-detr-v2, 20 M)")
     quiet_page.get_by_label("Name").fill("made up")
     return quiet_page
@@ -45,9 +45,9 @@ REFUSED = {
 }
 
 
-def submitted(page: Page, answer: Any = None, status: int = 202) -> Any:
+def submitted(page: Page, response: Any = None, status: int = 202) -> Any:
     """The request that the form sends; it is answered as given, or with a job."""
-    sent = serve(page, "/jobs", answer or job(), status, "POST")
+    sent = serve(page, "/jobs", response or job(), status, "POST")
     with page.expect_response(lambda response: response.request.method == "POST"):
         page.get_by_role("button", name="Start job").click()
     assert len(sent) == 1
@@ -99,13 +99,13 @@ def test_an_error_goes_when_its_field_changes(new_job: Page):
 
 
 def test_a_suggested_class_map_is_taken_over_with_one_click(new_job: Page):
-    detail = "The teacher does not know the class car of the data set."
+    detail = "The teacher does not know the class car of the dataset."
     hint = 'Set config.teacher to {"class_map": {"auto": "car"}}.'
     wrong = {"pointer": "/teacher_id", "detail": detail, "hint": hint}
     submitted(new_job, problem("class_names_differ", detail, wrong), 422)
     new_job.get_by_role("button", name="Take over these class names").click()
     expect(new_job.get_by_label("teacher's class 1")).to_have_value("auto")
-    expect(new_job.get_by_label("class of the data set 1")).to_have_value("car")
+    expect(new_job.get_by_label("class of the dataset 1")).to_have_value("car")
     expect(new_job.get_by_text(detail)).to_have_count(0)
     assert submitted(new_job)["config"]["teacher"] == {"min_ap": 0.1, "class_map": {"auto": "car"}}
 
@@ -122,7 +122,7 @@ def test_partial_weights_are_used_only_where_somebody_says_so(new_job: Page):
 
 
 def test_a_refused_data_set_cannot_be_chosen_and_says_why(new_job: Page):
-    option = new_job.get_by_label("Data set", exact=True).locator("option", has_text="wrong")
+    option = new_job.get_by_label("Dataset", exact=True).locator("option", has_text="wrong")
     expect(option).to_be_disabled()
     expect(option).to_have_text("wrong (refused: train/7.jpg is truncated.)")
     new_job.get_by_role("link", name="Library").click()
@@ -159,14 +159,14 @@ def test_the_library_shows_what_the_checks_found_and_follows_them(quiet_page: Pa
 def test_the_oldest_data_set_of_many_can_be_found_and_chosen(quiet_page: Page, count: int):
     serve_list(quiet_page, "/datasets", [dataset(number) for number in range(count, 0, -1)])
     quiet_page.goto("/view/new")
-    select = quiet_page.get_by_label("Data set", exact=True)
-    quiet_page.get_by_label("Find in Data set").fill("data set 1")
+    select = quiet_page.get_by_label("Dataset", exact=True)
+    quiet_page.get_by_label("Find in Dataset").fill("dataset 1")
     select.select_option(id_of(1))
-    quiet_page.get_by_label("Find in Data set").fill("")
+    quiet_page.get_by_label("Find in Dataset").fill("")
     expect(select).to_have_value(id_of(1))
     quiet_page.get_by_role("link", name="Library").click()
-    quiet_page.get_by_label("Find data sets").fill("data set 2")
-    expect(quiet_page.get_by_role("listitem").filter(has_text="data set 2").last).to_be_visible()
+    quiet_page.get_by_label("Find datasets").fill("dataset 2")
+    expect(quiet_page.get_by_role("listitem").filter(has_text="dataset 2").last).to_be_visible()
 
 
 def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
@@ -232,14 +232,12 @@ def test_a_failed_job_can_be_run_again(quiet_page: Page):
     serve(quiet_page, f"{path}/metrics", {"series": [], "evaluations": []})
     serve(quiet_page, f"{path}/artifacts", {"data": []})
     refusal = problem(
-        "not_possible", "Its data set is gone.", {"pointer": "/dataset_id", "detail": "x", "hint": "Start anew."}
+        "not_possible", "Its dataset is gone.", {"pointer": "/dataset_id", "detail": "x", "hint": "Start anew."}
     )
     quiet_page.goto(f"/view{path}")
     sent = serve(quiet_page, f"{path}/retry", refusal, 422, "POST")
     quiet_page.get_by_role("button", name="Run again from the start").click()
-    expect(quiet_page.get_by_role("alert").filter(has_text="not started again")).to_contain_text(
-        "Its data set is gone."
-    )
+    expect(quiet_page.get_by_role("alert").filter(has_text="not started again")).to_contain_text("Its dataset is gone.")
     assert sent == [{"from": "start"}]
     again = job(state="queued", finished_at=None, waiting_for=["/dataset_id", "/teacher_id"])
     serve(quiet_page, path, again)
@@ -248,7 +246,7 @@ def test_a_failed_job_can_be_run_again(quiet_page: Page):
     expect(quiet_page.get_by_role("button", name="Cancel")).to_be_visible()
     assert sent == [{"from": "checkpoint"}]
     waiting = quiet_page.get_by_role("status").filter(has_text="Waiting for files that are still being checked")
-    expect(waiting).to_contain_text("data set, teacher")
+    expect(waiting).to_contain_text("dataset, teacher")
 
 
 def test_files_are_listed_while_a_job_runs(quiet_page: Page):
@@ -281,7 +279,7 @@ def test_one_file_without_a_split_is_divided_by_the_upload_form(quiet_page: Page
 
     quiet_page.route("**/datasets", keep)
     quiet_page.goto("/view/library")
-    form = quiet_page.get_by_role("form", name="Upload a data set")
+    form = quiet_page.get_by_role("form", name="Upload a dataset")
     for share in ("0.25", ""):
         form.get_by_label("files").set_input_files({"name": "all.zip", "mimeType": "x", "buffer": b"zip"})
         form.get_by_text("not split").click()

@@ -3,10 +3,10 @@
 The total loss of 20 AdamW steps for each method and variant. A refactor leaves them untouched; whoever means to change
 a loss writes them anew and says why.
 
-Teacher and student are RT-DETRv2 at 64 px of different width, depth and number of queries, on two pictures of noise.
+Teacher and student are RT-DETRv2 at 64 px of different width, depth and number of queries, on two images of noise.
 Rounding must not decide anything, so that the curves are the same for other versions of the libraries:
 
-- Weights and pictures come from numpy's frozen `RandomState` and the tensors' names, not from the order in which a
+- Weights and images come from numpy's frozen `RandomState` and the tensors' names, not from the order in which a
   library draws its own; denoising queries, which it draws too, are off.
 - The student has a query for each of its 84 cells, so that none is at the edge of being picked.
 - Weights of methods are such that a twentieth of the loss or more is theirs.

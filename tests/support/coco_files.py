@@ -1,4 +1,4 @@
-"""The rectangles, spoilt as tools spoil data sets; and what a reader makes of them."""
+"""The rectangles, spoilt as tools spoil datasets; and what a reader makes of them."""
 
 import json
 import shutil

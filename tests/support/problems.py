@@ -6,10 +6,10 @@ NOBODY = "01900000-0000-7000-8000-000000000000"
 """An id that nothing has."""
 
 
-def assert_problem(answer: Any, status: int, pointer: str | None = None) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+def assert_problem(response: Any, status: int, pointer: str | None = None) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     assert problem["status"] == status
     assert problem["type"] == f"urn:detrdistill:problem:{problem['code']}"
     assert problem["detail"]

@@ -1,4 +1,4 @@
-"""A tiny data set of coloured rectangles, drawn once."""
+"""A tiny dataset of coloured rectangles, drawn once."""
 
 import json
 from pathlib import Path

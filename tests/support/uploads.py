@@ -1,4 +1,4 @@
-"""Data sets and checkpoints as a user would send them."""
+"""Datasets and checkpoints as a user would send them."""
 
 import io
 import zipfile

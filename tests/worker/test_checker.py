@@ -63,7 +63,7 @@ def server() -> Iterator[CheckServer]:
 
 @pytest.fixture
 def add(engine: Engine, settings: Settings) -> Callable[..., UUID]:
-    """A data set that waits for a check, with files in the storage."""
+    """A dataset that waits for a check, with files in the storage."""
 
     def add(probe: str, path: str | None = None, **options: Any) -> UUID:
         row = Dataset(name=probe, classes=[], splits={}, warnings=[], size=1, state="checking", path=path)

@@ -1,4 +1,4 @@
-"""The disk is full, read-only or gone, and data sets and checkpoints disappear: the job ends once, with the reason."""
+"""The disk is full, read-only or gone, and datasets and checkpoints disappear: the job ends once, with the reason."""
 
 import json
 import os

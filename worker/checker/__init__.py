@@ -1,4 +1,4 @@
-"""The checker: `python -m worker.checker`. It looks at data sets and checkpoints before a job may use them.
+"""The checker: `python -m worker.checker`. It looks at datasets and checkpoints before a job may use them.
 
     checker            owns the row of what it checks, and knows the database; loads no libraries
       fork server      has loaded torch and transformers once; knows no credentials

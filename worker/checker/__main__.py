@@ -1,4 +1,4 @@
-"""`python -m worker.checker`: check data sets and checkpoints until SIGTERM or Ctrl-C."""
+"""`python -m worker.checker`: check datasets and checkpoints until SIGTERM or Ctrl-C."""
 
 import logging
 import os

@@ -129,7 +129,7 @@ class Checker:
                 self._start(owned)
 
     def _has_room(self, kind: states.ResourceKind) -> bool:
-        """A long check of a data set does not hold up the short ones of checkpoints."""
+        """A long check of a dataset does not hold up the short ones of checkpoints."""
         datasets = sum(running.owned.kind == "datasets" for running in self._running.values())
         most = self.settings.checks_at_once
         return len(self._running) < most and (kind != "datasets" or datasets < max(1, most - 1))

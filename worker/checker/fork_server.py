@@ -90,7 +90,7 @@ class ForkServer:
         return bool(chunk)
 
     def _look_after(self, process: "_Process") -> None:
-        outcome = process.look()
+        outcome = process.poll()
         if outcome is not None:
             identifier = process.request.id
             self._selector.unregister(process.output)
@@ -98,8 +98,8 @@ class ForkServer:
             del self._running[identifier]
             self._tell(Answer(id=identifier, outcome=outcome))
 
-    def _tell(self, answer: Answer) -> None:
-        self._checker.sendall(answer.model_dump_json().encode() + b"\n")
+    def _tell(self, reply: Answer) -> None:
+        self._checker.sendall(reply.model_dump_json().encode() + b"\n")
 
 
 class _Process:
@@ -125,7 +125,7 @@ class _Process:
         self._started_at = self._heard_at = time.monotonic()
         self._shared_bytes = _anonymous_bytes(self.pid)
 
-    def look(self) -> Outcome | None:
+    def poll(self) -> Outcome | None:
         """Read what it says and hold it to its bounds; its outcome once it has ended."""
         self._read()
         ended, status = os.waitpid(self.pid, os.WNOHANG)

@@ -21,10 +21,10 @@ __all__ = ["AdaMixerConfig", "AdaMixerForObjectDetection", "register"]
 
 
 def register() -> None:
-    """Teach the library's auto classes the model type `adamixer`; repeating it changes nothing.
+    """Teach transformers' auto classes the model type `adamixer`; repeating it changes nothing.
 
     Called where `detrdistill.detectors` is imported, the one thing that happens at import: `from_pretrained` finds
-    a model's class in the library's own table alone, and a folder must not load in one program and fail in another
+    a model's class in transformers' own table alone, and a folder must not load in one program and fail in another
     according to which of our modules happened to be imported.
     """
     AutoConfig.register(AdaMixerConfig.model_type, AdaMixerConfig, exist_ok=True)

@@ -37,7 +37,7 @@ class OverlapAttention(nn.Module):
             xyzr: their boxes, `[B, Q, 4]`.
 
         Returns:
-            `[B, Q, D]`, and None where the library's attentions return their weights.
+            `[B, Q, D]`, and None where transformers' attentions return their weights.
         """
         with torch.no_grad():
             overlap_BQQ = (intersection_over_foreground(xyzr) + _EPSILON).log()

@@ -1,6 +1,6 @@
 """Boxes as AdaMixer's decoder refines them: `xyzr`, in pixels and float32.
 
-x, y is the centre, z = log2 sqrt(w h) the scale and r = log2(h / w) the aspect ratio, so that w = 2^(z - r/2) and
+x, y is the center, z = log2 sqrt(w h) the scale and r = log2(h / w) the aspect ratio, so that w = 2^(z - r/2) and
 h = 2^(z + r/2). Source: AdaMixer (arXiv 2203.16507), its positional vector.
 """
 
@@ -34,7 +34,7 @@ def to_boxes(xyzr: Tensor) -> Tensor:
 
 
 def refine(xyzr: Tensor, delta: Tensor) -> Tensor:
-    """Move the centre by fractions of the scale 2^z, and add to z and r."""
+    """Move the center by fractions of the scale 2^z, and add to z and r."""
     scale = xyzr[..., 2:3].exp2()
     return torch.cat([xyzr[..., :2] + delta[..., :2] * scale, xyzr[..., 2:] + delta[..., 2:]], dim=-1)
 

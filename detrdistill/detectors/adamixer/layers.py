@@ -1,6 +1,6 @@
 """Layers that start as the published code starts them.
 
-The library initialises whatever a file lacks by calling `reset_parameters`, so an initial value belongs to the
+`transformers` initialises whatever a file lacks by calling `reset_parameters`, so an initial value belongs to the
 layer that holds it.
 """
 

@@ -35,7 +35,7 @@ class AdaMixerOutput(ModelOutput):
 
 @dataclass
 class AdaMixerObjectDetectionOutput(ModelOutput):
-    """What the last decoder layer predicts, in the form the library's detectors have."""
+    """What the last decoder layer predicts, in the form transformers' detectors have."""
 
     logits: Tensor | None = None
     """`[B, Q, C]`."""
@@ -132,7 +132,7 @@ class AdaMixerDecoder(nn.Module):
 
 
 class AdaMixerPreTrainedModel(PreTrainedModel):
-    """What both models tell the library about themselves."""
+    """What both models tell transformers about themselves."""
 
     config_class = AdaMixerConfig
     base_model_prefix = "model"
@@ -180,7 +180,7 @@ class AdaMixerModel(AdaMixerPreTrainedModel):
 
 
 class AdaMixerForObjectDetection(AdaMixerPreTrainedModel):
-    """AdaMixer with the interface of the library's detectors."""
+    """AdaMixer with the interface of transformers' detectors."""
 
     def __init__(self, config: AdaMixerConfig):
         super().__init__(config)

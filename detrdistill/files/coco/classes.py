@@ -1,4 +1,4 @@
-"""The classes of a data set: those of train, to which val's are matched by name."""
+"""The classes of a dataset: those of train, to which val's are matched by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The files of a data set, and which of them an annotation file means.
+"""The files of a dataset, and which of them an annotation file means.
 
 Systems write names in many ways: with backslashes, URL-encoded, as absolute paths of another machine, composed or
 decomposed letters, another case, or the code page of a system that an archive does not name. A name is
@@ -137,7 +137,7 @@ class Folder:
                     count += 1
                     if count > _MOST_FILES:
                         raise DatasetError(
-                            f"The folder holds more than {_MOST_FILES} files.", hint="Keep the data set alone in it."
+                            f"The folder holds more than {_MOST_FILES} files.", hint="Keep the dataset alone in it."
                         )
                     yield parts
 

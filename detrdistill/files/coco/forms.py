@@ -24,7 +24,7 @@ _Test = Callable[[float, float, float, float, int, int], bool]
 
 
 def refuse_other_forms(document: Document) -> None:
-    """Ask about boxes that are fractions, corners, centres, or of images of another size.
+    """Ask about boxes that are fractions, corners, centers, or of images of another size.
 
     Raises:
         DatasetError: they are that, as far as numbers can tell.
@@ -71,7 +71,7 @@ def _refuse_outside(document: Document, boxes: Sequence[_Placed]) -> None:
     if not out:
         return
     first = f"first at {_shown(out[0][0])} in an image of {out[0][1][0]}x{out[0][1][1]}"
-    readings: dict[str, _Test] = {"x, y, x2, y2": _is_corners, "center x, center y, width, height": _is_centred}
+    readings: dict[str, _Test] = {"x, y, x2, y2": _is_corners, "center x, center y, width, height": _is_centered}
     for form, test in readings.items():
         share = sum(_fits(placed, test) for placed in boxes) / len(boxes)
         if share >= _ALMOST_ALL and len(out) >= max(_FEW, _SHARE * len(boxes)):
@@ -116,7 +116,7 @@ def _is_corners(x: float, y: float, x1: float, y1: float, width: int, height: in
     return min(x, y, width - x1, height - y1) >= -MIN_BOX_PX and x <= x1 and y <= y1
 
 
-def _is_centred(x: float, y: float, w: float, h: float, width: int, height: int) -> bool:
+def _is_centered(x: float, y: float, w: float, h: float, width: int, height: int) -> bool:
     return min(x - w / 2, y - h / 2, width - x - w / 2, height - y - h / 2) >= -MIN_BOX_PX
 
 

@@ -130,7 +130,7 @@ def load_image(record: ImageRecord) -> Image.Image:
     if pixels.size != (record.width, record.height):
         raise DatasetError(
             f"{shown(record.path.name)} is {pixels.width}x{pixels.height}, but was {record.width}x{record.height}.",
-            hint="Leave the files of a data set as they are while it is in use.",
+            hint="Leave the files of a dataset as they are while it is in use.",
         )
     return pixels
 

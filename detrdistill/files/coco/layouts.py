@@ -43,7 +43,7 @@ _OTHER_SUFFIXES = {".xml": "Pascal VOC or CVAT (.xml)", ".yaml": "YOLO (data.yam
 
 @dataclass(frozen=True)
 class Layout:
-    """The annotation files of a data set."""
+    """The annotation files of a dataset."""
 
     train: Parts
     val: Parts | None
@@ -89,7 +89,7 @@ def find_layout(folder: Folder, options: DatasetOptions) -> Layout:
         if not own_val:
             warnings.append(f"There is no val split; {val.name} (test) takes its place.")
         if options.val_fraction is not None:
-            warnings.append(f"val_fraction is not used: the data set has a split to validate on, {val.name}.")
+            warnings.append(f"val_fraction is not used: the dataset has a split to validate on, {val.name}.")
         return Layout(train.parts, val.parts, tuple(warnings))
     alone = train or _choose(folder, _UNNAMED, [item for item in candidates if not item.splits])
     if alone is None or val is not None:

@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the project."""
+"""What a dataset is to the rest of the project."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Id = int | float | str
 
 
 class DatasetOptions(BaseModel):
-    """How a data set is to be read, where its files leave it open."""
+    """How a dataset is to be read, where its files leave it open."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +50,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class CocoSet:
-    """One split of a data set."""
+    """One split of a dataset."""
 
     classes: tuple[str, ...]
     """Names, the class indices of the project: in the order of their ids in train if these are integers, else as

@@ -1,4 +1,4 @@
-"""Read a data set: find its files, check them, and bring its splits into one form."""
+"""Read a dataset: find its files, check them, and bring its splits into one form."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def read_splits(
     """Read both splits.
 
     Args:
-        root: folder of the data set.
+        root: folder of the dataset.
         check_files: also decode every image to its end, and compare the content of files.
         options: what the files leave open.
         on_progress: called after every image.

@@ -1,4 +1,4 @@
-"""Classes of a data set found among those of a teacher."""
+"""Classes of a dataset found among those of a teacher."""
 
 import time
 import unicodedata
@@ -28,7 +28,7 @@ def test_every_class_is_found_under_its_name_whatever_order_case_and_margin(teac
 def test_a_class_the_teacher_lacks_is_named(teacher: list[str], data: st.DataObject):
     strange = data.draw(st.text("xyz", min_size=1, max_size=4))
     dataset = data.draw(st.permutations([*teacher, strange]))
-    with pytest.raises(CheckpointError, match=f"1 of the {len(dataset)} classes of the data set: {strange}"):
+    with pytest.raises(CheckpointError, match=f"1 of the {len(dataset)} classes of the dataset: {strange}"):
         match_classes(teacher, dataset, given={})
 
 
@@ -42,7 +42,7 @@ def refused(teacher: tuple[str, ...], dataset: tuple[str, ...], **given: str) ->
 def test_names_of_voc_are_suggested_for_those_of_coco_and_then_taken():
     """RT-DETR's published weights call six classes of COCO by their names in VOC."""
     error = refused(VOC, COCO)
-    assert "does not know 4 of the 7 classes of the data set: motorcycle, airplane, couch, tv." in error.message
+    assert "does not know 4 of the 7 classes of the dataset: motorcycle, airplane, couch, tv." in error.message
     suggested = {"motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "tvmonitor": "tv"}
     for theirs, ours in suggested.items():
         assert f'"{theirs}": "{ours}"' in error.hint
@@ -124,7 +124,7 @@ def test_placeholders_are_never_taken_in_order_without_a_word(placeholder: str):
     assert f"Its names say nothing: {', '.join(teacher)}" in error.message
     suggested = dict(zip(teacher, ("red", "green", "blue"), strict=True))
     assert all(f'"{theirs}": "{ours}"' in error.hint for theirs, ours in suggested.items())
-    assert "in the order of the data set" in error.hint
+    assert "in the order of the dataset" in error.hint
     assert match_classes(teacher, ("red", "green", "blue"), given=suggested).columns == (0, 1, 2)
     more = refused(teacher, ("red", "green"))
     assert "class_map" not in more.hint
@@ -138,14 +138,14 @@ def test_placeholders_that_the_data_set_has_too_are_names():
 def test_a_class_without_boxes_vetoes_no_teacher():
     match = match_classes(["red"], ["shapes", "red"], given={}, without_boxes={"shapes"})
     assert match.columns == (None, 0)
-    assert "1 of the 2 classes of the data set: shapes" in refused(("red",), ("shapes", "red")).message
+    assert "1 of the 2 classes of the dataset: shapes" in refused(("red",), ("shapes", "red")).message
 
 
 @pytest.mark.parametrize(
     ("given", "place", "words"),
     [
         ({"sofas": "couch"}, "sofas", "'sofas', which is no class of the teacher"),
-        ({"sofa": "coach"}, "sofa", "'coach', which is no class of the data set"),
+        ({"sofa": "coach"}, "sofa", "'coach', which is no class of the dataset"),
         ({"sofa": "couch", "sofa bed": "couch"}, "sofa bed", "two classes of the teacher for 'couch'"),
         ({"sofa": "couch", "SOFA ": "cat"}, "SOFA ", "the class 'SOFA ' of the teacher twice"),
         ({"N/A": "cat"}, "N~1A", "'N/A', of which the teacher has 2"),

@@ -9,7 +9,7 @@ from detrdistill.files.coco import read_splits
 from detrdistill.files.preprocessing import Preprocessing
 
 SQUARE = DetectorInput(Preprocessing.square(64, normalised=False))
-"""The size of the pictures themselves, so that resizing changes nothing."""
+"""The size of the images themselves, so that resizing changes nothing."""
 
 
 def dataset(rectangles: Path, inputs: list[DetectorInput], **changes: bool) -> DetectionDataset:

@@ -1,4 +1,4 @@
-"""Recorded detections follow their picture, and change nothing else."""
+"""Recorded detections follow their image, and change nothing else."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from detrdistill.files.preprocessing import Preprocessing
 from tests.support.black_boxes import perfect_detections, write_detections
 
 SQUARE = DetectorInput(Preprocessing.square(64, normalised=False))
-RECORD = ImageRecord(1, Path("picture.png"), 100, 50, (), ())
+RECORD = ImageRecord(1, Path("image.png"), 100, 50, (), ())
 
 
 def view_of(
     boxes: list[tuple[float, float, float, float]], corners: list[list[float]], canvas: tuple[int, int]
 ) -> Tensor:
-    """Detections of the 100 x 50 picture, whose corners have gone to these places of a canvas (height, width)."""
+    """Detections of the 100 x 50 image, whose corners have gone to these places of a canvas (height, width)."""
     found = {RECORD.path: [Detection(box, 0.5, 2) for box in boxes]}
     moved = image_corners(*canvas)
     moved[:] = torch.tensor(corners) - 0.5
@@ -39,7 +39,7 @@ def test_a_mirrored_picture_by_hand():
 
 
 def test_a_crop_by_hand():
-    """40 x 20 px from (10, 10): one box is clipped at the left, one has its centre outside, one is outside."""
+    """40 x 20 px from (10, 10): one box is clipped at the left, one has its center outside, one is outside."""
     boxes = [(0, 10, 30, 20), (0, 10, 18, 20), (60, 30, 80, 40)]
     rows = view_of(boxes, [[-10, -10], [90, 40]], (20, 40))
     torch.testing.assert_close(rows[0], torch.tensor([0.25, 0.25, 0.5, 0.5, 0.5, 2.0]))
@@ -52,7 +52,7 @@ def test_a_crop_by_hand():
 def test_detections_equal_to_the_ground_truth_stay_equal_to_it(
     rectangles: Path, tmp_path: Path, changes: dict[str, bool]
 ):
-    """Whatever happens to the picture: clipped, dropped and mirrored as the targets are."""
+    """Whatever happens to the image: clipped, dropped and mirrored as the targets are."""
     sets = read_splits(rectangles)
     recorded = RecordedDetections(read_detections(write_detections(tmp_path, perfect_detections(rectangles)), sets))
     wanted = augmentation(**({"horizontal_flip": False, "photometric": False, "crop": False} | changes))

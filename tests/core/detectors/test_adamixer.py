@@ -1,4 +1,4 @@
-"""AdaMixer as a whole, and as a model of the library; its blocks are in `test_adamixer_blocks`."""
+"""AdaMixer as a whole, and as a model of transformers; its blocks are in `test_adamixer_blocks`."""
 
 import math
 from collections.abc import Callable
@@ -214,7 +214,7 @@ def test_what_it_does_not_take_is_said(model: AdaMixerForObjectDetection):
         AdaMixerConfig(groups=5)
 
 
-# ---- in the library
+# ---- in transformers
 
 
 @pytest.mark.export

@@ -43,7 +43,7 @@ def test_a_box_without_area_gets_the_smallest_side():
 
 
 def test_refinement_by_hand():
-    """Scale 2^4 = 16: the centre moves by 16 (0.5, -0.25); z = 4 - 1, r = 2 + 1, so 2^1.5 x 2^4.5 px."""
+    """Scale 2^4 = 16: the center moves by 16 (0.5, -0.25); z = 4 - 1, r = 2 + 1, so 2^1.5 x 2^4.5 px."""
     refined = refine(torch.tensor([10.0, 20.0, 4.0, 2.0]), torch.tensor([0.5, -0.25, -1.0, 1.0]))
     assert refined.tolist() == [18, 16, 3, 3]
     torch.testing.assert_close(to_boxes(refined), torch.tensor([18, 16, 2**1.5, 2**4.5]))
@@ -68,8 +68,8 @@ def test_position_embedding_by_hand():
 # ---- sampling
 
 
-def test_a_point_at_the_centre_of_a_cell_reads_the_cell():
-    """Stride 4: (10, 2) is the centre of column 2, row 0; (8, 4) the corner of four cells; (-20, 0) is outside."""
+def test_a_point_at_the_center_of_a_cell_reads_the_cell():
+    """Stride 4: (10, 2) is the center of column 2, row 0; (8, 4) the corner of four cells; (-20, 0) is outside."""
     feature = torch.tensor([[[[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]]]])
     points = torch.tensor([[10.0, 2.0, 2.0], [8.0, 4.0, 2.0], [-20.0, 0.0, 2.0]])
     sampled = sample_3d([feature], points[None, None, None], [4])
@@ -93,7 +93,7 @@ def test_levels_are_summed_by_weight_and_groups_read_their_own_channels():
 
 
 def test_maps_beyond_the_image_keep_their_cells_in_place():
-    """A side of 203 px has 7 cells of stride 32; the centre of the last lies at 6.5 x 32 = 208 px."""
+    """A side of 203 px has 7 cells of stride 32; the center of the last lies at 6.5 x 32 = 208 px."""
     feature = torch.arange(7.0).expand(1, 1, 7, 7)
     sampled = sample_3d([feature], torch.tensor([208.0, 16.0, 5.0])[None, None, None, None], [32])
     assert sampled.item() == pytest.approx(6)

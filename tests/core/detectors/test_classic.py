@@ -70,7 +70,7 @@ def test_objects_start_rare(architecture: tuple[str, str]):
 
 @pytest.mark.parametrize("family", ["detr", "table-transformer", "conditional-detr"])
 def test_the_librarys_auxiliary_loss_is_another_network(family: str):
-    """A checkpoint trained with it is read as the library computes it; new detectors are built without."""
+    """A checkpoint trained with it is read as transformers computes it; new detectors are built without."""
     detector = tiny_detector(family).eval()
     assert not detector.model.config.auxiliary_loss
     detector.model.config.auxiliary_loss = True
@@ -103,7 +103,7 @@ def test_conditional_boxes_start_around_their_points():
     output = first_output(detector)
     assert output.queries.position_BQD is not None
     points_BQ2 = detector.model.model.decoder.ref_point_head(output.queries.position_BQD).sigmoid()
-    assert points_BQ2.std() > 0.1, "points are not all at the centre"
+    assert points_BQ2.std() > 0.1, "points are not all at the center"
     expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, 0.5)], -1)
     torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
 
@@ -120,7 +120,7 @@ def test_deformable_boxes_start_small_around_their_points(size: str):
     output = first_output(tiny_detector("deformable-detr", size).eval())
     points_BQ2 = output.queries.reference_BQK
     assert points_BQ2 is not None
-    assert points_BQ2.std() > 0.1, "points are not all at the centre"
+    assert points_BQ2.std() > 0.1, "points are not all at the center"
     expected = torch.cat([points_BQ2, torch.full_like(points_BQ2, -2).sigmoid()], -1)
     torch.testing.assert_close(output.boxes_LBQ4, expected.expand_as(output.boxes_LBQ4))
 
@@ -144,7 +144,7 @@ def test_heads_of_a_refining_decoder_are_its_layers_own():
 
 
 def test_proposals_are_supervised():
-    """The library has no loss on them: their heads would stay as they are drawn.
+    """`transformers` has no loss on them: their heads would stay as they are drawn.
 
     At 448 px the cells at the edge are too near to it, and their proposals infinitely far out, as published.
     """

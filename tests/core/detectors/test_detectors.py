@@ -1,4 +1,4 @@
-"""Every family behind the one interface: exact against the library's own forward pass."""
+"""Every family behind the one interface: exact against transformers' own forward pass."""
 
 from dataclasses import replace
 
@@ -201,19 +201,19 @@ def test_the_exported_folder_is_the_detector(detector: Detector, pixels: torch.T
     with torch.no_grad():
         ours, theirs = detector(pixels), loaded(pixel_values=pixels)
     frozen = any("FrozenBatchNorm" in type(module).__name__ for module in loaded.modules())
-    rounding = 1e-5 if frozen else 0  # the library's frozen batch norm orders its arithmetic otherwise
+    rounding = 1e-5 if frozen else 0  # transformers' frozen batch norm orders its arithmetic otherwise
     torch.testing.assert_close(ours.logits_LBQC[-1], theirs.logits, atol=rounding, rtol=0)
     torch.testing.assert_close(ours.boxes_LBQ4[-1], theirs.pred_boxes, atol=rounding, rtol=0)
 
 
 def test_a_new_detector_normalises_its_features(detector: Detector):
-    """The library gives some families batch norms that never learn, for backbones that are pre-trained."""
+    """`transformers` gives some families batch norms that never learn, for backbones that are pre-trained."""
     assert not [name for name, module in detector.named_modules() if "FrozenBatchNorm" in type(module).__name__]
 
 
 @pytest.mark.export
 def test_a_folder_of_the_library_itself_loads_completely(detector: Detector, pixels: torch.Tensor, tmp_path):
-    """Also the shared box head of DEIMv2, which the library cannot read back by itself."""
+    """Also the shared box head of DEIMv2, which transformers cannot read back by itself."""
     from detrdistill.detectors.weights import load_detector
     from detrdistill.export import export_folder
 
@@ -256,10 +256,10 @@ def test_the_image_processor_gives_the_pixels_that_training_sees(detector: Detec
 
     export_folder(detector, tmp_path, (1, 2, 3))
     generator = torch.Generator().manual_seed(3)
-    picture = torch.randint(0, 256, (3, 150, 250), dtype=torch.uint8, generator=generator)
-    theirs = AutoImageProcessor.from_pretrained(tmp_path)(images=picture, return_tensors="pt")["pixel_values"]
+    image = torch.randint(0, 256, (3, 150, 250), dtype=torch.uint8, generator=generator)
+    theirs = AutoImageProcessor.from_pretrained(tmp_path)(images=image, return_tensors="pt")["pixel_values"]
     ours = DetectorInput(detector.preprocessing)
-    torch.testing.assert_close(ours.normalise(ours(Image(picture))[None]), theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.normalise(ours(Image(image))[None]), theirs, atol=1e-5, rtol=0)
 
 
 @pytest.mark.export
@@ -275,7 +275,7 @@ def test_a_folder_is_described_from_its_headers(detector: Detector, tmp_path):
 
 @pytest.mark.export
 def test_weights_that_do_not_read_back_are_not_published(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """What the library does with a shared box head by itself."""
+    """What transformers does with a shared box head by itself."""
     from detrdistill import export
 
     detector = tiny_detector("deimv2")

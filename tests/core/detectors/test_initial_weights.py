@@ -1,4 +1,4 @@
-"""New detectors start as the published codes start them, where the library's draw would harm training."""
+"""New detectors start as the published codes start them, where transformers' draw would harm training."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_lw_detr_starts_at_its_proposals_with_equal_heads_in_all_groups(family: 
 
 
 def test_yolos_starts_with_queries_that_differ():
-    """Source: YOLOS's release; the library starts them all at zero."""
+    """Source: YOLOS's release; transformers starts them all at zero."""
     model = tiny_detector("yolos").model
     embeddings = model.vit.embeddings
     for tokens in (embeddings.detection_tokens, embeddings.position_embeddings, embeddings.cls_token):

@@ -248,7 +248,7 @@ def test_what_transformers_4_saved_loads_wholly(
     columns = len(detector.classes) + (CATALOG[detector.family].scores == "softmax")
     assert logits.shape == (1, config["num_queries"], columns)
     assert logits.isfinite().all()
-    trained = with_classes(detector, ("red", "green", "blue"), seed=0)  # as a student for another data set
+    trained = with_classes(detector, ("red", "green", "blue"), seed=0)  # as a student for another dataset
     (tmp_path / "student").mkdir()
     export_folder(trained, tmp_path / "student", (1, 2, 3))
     again, coverage = load_detector(tmp_path / "student", 64)

@@ -33,7 +33,7 @@ def logit(score: float) -> float:
 
 
 def test_scores_become_logits_by_hand():
-    """The class of a row has its clamped score, the others next to none; a picture with fewer rows is filled up."""
+    """The class of a row has its clamped score, the others next to none; an image with fewer rows is filled up."""
     left_over = [-1.0] * 6
     rows = torch.tensor([[[0.5, 0.5, 0.2, 0.2, 0.8, 1], [0.3, 0.3, 0.1, 0.1, 1.0, 0], left_over], [left_over] * 3])
     output = recorded_output(rows, classes=3)
@@ -47,7 +47,7 @@ def test_scores_become_logits_by_hand():
 
 
 def test_queries_that_hold_nothing_are_not_distilled():
-    """Two pictures; the second has one row less. Its loss is the one of its only row, worked out by hand."""
+    """Two images; the second has one row less. Its loss is the one of its only row, worked out by hand."""
     rows = torch.tensor(
         [
             [[0.5, 0.5, 0.2, 0.2, 0.5, 0], [0.2, 0.2, 0.2, 0.2, 0.5, 0]],
@@ -74,7 +74,7 @@ def test_recorded_detections_are_detected_as_they_were():
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    """Never trained, its classes in another order than those of the data set."""
+    """Never trained, its classes in another order than those of the dataset."""
     size = replace(size_of("yolos", "pico"), queries=12)
     return build_detector("yolos", size, ["green", "red"], SIDE, seed=7).eval()
 
@@ -92,7 +92,7 @@ def teacher_of(folder: Path) -> OnnxTeacher:
 def test_an_onnx_model_says_what_the_detector_says(
     detector: Detector, onnx_folder: Path, tmp_path: Path, batch: int | None
 ):
-    """With a free batch axis and with one picture at a time."""
+    """With a free batch axis and with one image at a time."""
     taught = teacher_of(onnx_folder if batch is None else write_onnx(detector, tmp_path, batch=batch))
     expected = Teacher(detector, (1, 0))
     pixels = torch.rand(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What a data set's files leave open goes from the run file and the worker's spec to the engine."""
+"""What a dataset's files leave open goes from the run file and the worker's spec to the engine."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Gate, verification and the example that a user runs measure the same, on a data set with everything odd in it."""
+"""Gate, verification and the example that a user runs measure the same, on a dataset with everything odd in it."""
 
 import json
 from pathlib import Path

@@ -25,7 +25,7 @@ METHODS = (
 BY_TARGETS = (METHODS[0] | {"normaliser": "targets"}, *METHODS[1:])
 CASES = {"lw-detr": METHODS, "yolos": BY_TARGETS}
 """Sigmoid scores with proposals, and softmax scores: two detectors whose new weights do not magnify rounding, which
-differs between one picture and two. The batch's second picture has no target, so one rank has none."""
+differs between one image and two. The batch's second image has no target, so one rank has none."""
 
 
 def loss_and_gradient(family: str, batch: Batch) -> list[Tensor]:

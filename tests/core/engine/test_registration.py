@@ -103,7 +103,7 @@ def test_the_gate_says_that_images_were_squashed(whole: Path, tmp_path: Path):
 def test_names_that_several_outputs_have_are_said(whole: Path, tmp_path: Path):
     facts = check_checkpoint(variant(whole, tmp_path / "x", config={"id2label": {"0": "N/A", "1": "N/A"}}))
     assert facts.warnings == (
-        "Several outputs have one name: 'N/A' (2 times); a data set that has it cannot be matched.",
+        "Several outputs have one name: 'N/A' (2 times); a dataset that has it cannot be matched.",
     )
 
 

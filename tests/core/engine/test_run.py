@@ -149,7 +149,7 @@ def test_the_exported_student_is_an_undistilled_model_in_name_and_shape(finished
 
 @pytest.mark.export
 def test_the_published_number_is_that_of_the_exported_file(finished: tuple[Path, Recorder]):
-    """The engine's evaluation of the best weights equals the one through the library alone."""
+    """The engine's evaluation of the best weights equals the one through transformers alone."""
     _, recorder = finished
     result = recorder.of(RunFinished)[-1].result
     best = max(event.metrics.ap for event in recorder.of(Evaluated) if event.role == "student")

@@ -13,7 +13,7 @@ from tests.support.black_boxes import perfect_detections, write_detections
 from tests.support.rectangles import write_rectangles
 
 ROW = {"image_id": 1, "category_id": 8, "bbox": [-4, 10, 20, 30], "score": 0.5}
-"""Of the data set `rectangles`: a green box that reaches outside of the picture."""
+"""Of the dataset `rectangles`: a green box that reaches outside of the image."""
 
 
 def write_config(folder: Path, **fields: object) -> Path:
@@ -110,7 +110,7 @@ def test_ids_of_any_kind_name_images_and_categories(tmp_path: Path, kind: str):
         ([ROW], "in both splits"),
         ({"train": [ROW | {"image_id": 99}], "val": []}, r"\(train\) name an unknown image_id"),
         ({"train": [ROW], "val": [ROW | {"category_id": 1}]}, r"\(val\) name an unknown category_id"),
-        ({"train": [], "val": [ROW]}, "nothing on the training pictures"),
+        ({"train": [], "val": [ROW]}, "nothing on the training images"),
     ],
 )
 def test_what_is_wrong_with_detections_is_said(content: object, complaint: str, rectangles: Path, tmp_path: Path):

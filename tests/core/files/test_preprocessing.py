@@ -60,7 +60,7 @@ def seen_by_us(read: Preprocessing) -> torch.Tensor:
 
 
 def seen_by_library(folder: Path, read: Preprocessing) -> torch.Tensor:
-    """What the library's processor gives, its resize replaced by ours where it keeps the aspect ratio."""
+    """What transformers' processor gives, its resize replaced by ours where it keeps the aspect ratio."""
     processor = AutoImageProcessor.from_pretrained(folder)
     override_queries: dict[str, Any] = {"do_pad": False}
     if read.trained:
@@ -238,7 +238,7 @@ def test_what_nothing_follows_is_refused_with_field_and_value(
 
 @pytest.mark.parametrize("given", [1, "lanczos", "PILImageResampling.LANCZOS"])
 def test_the_filter_of_lanczos_is_the_bicubic_one_and_that_is_said(tmp_path: Path, given: Any):
-    """As the library resizes where torchvision has no such filter."""
+    """As transformers resizes where torchvision has no such filter."""
     read = Preprocessing.read(write(tmp_path, BASE | {"resample": given}), SIDE)
     assert read.bicubic
     assert "filter of Lanczos; here it is the bicubic one" in read.unlike_training

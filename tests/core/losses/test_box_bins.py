@@ -1,4 +1,4 @@
-"""FGL and DDF by hand, and against the library's D-FINE loss on a real decoder."""
+"""FGL and DDF by hand, and against transformers' D-FINE loss on a real decoder."""
 
 import pytest
 import torch

@@ -86,11 +86,11 @@ def test_the_benchmark_measures_the_step_of_the_default(monkeypatch: pytest.Monk
     class Seen(Exception):
         pass
 
-    def look(methods: object, *_: object) -> None:
+    def spy(methods: object, *_: object) -> None:
         assert methods == methods_in(distill({"kind": "distill"}))
         raise Seen
 
-    monkeypatch.setattr(bench, "build_methods", look)
+    monkeypatch.setattr(bench, "build_methods", spy)
     with pytest.raises(Seen):
         bench.step_cost()
 

@@ -54,7 +54,7 @@ def corners(item: Document) -> None:
     item["bbox"] = [x, y, x + w, y + h]
 
 
-def centred(item: Document) -> None:
+def centered(item: Document) -> None:
     """Of boxes that touch the right edge, as some do."""
     _, y, w, h = item["bbox"]
     item["bbox"] = [64 - w / 2, y + h / 2, w, h]
@@ -63,7 +63,7 @@ def centred(item: Document) -> None:
 FORMS: dict[str, tuple[Change, str]] = {
     "fractions": (each("annotations", normalised), "lie between 0 and 1, first at /annotations/0 ([0."),
     "corners": (each("annotations", corners), "are they x, y, x2, y2?"),
-    "centres": (each("annotations", centred), "are they center x, center y, width, height?"),
+    "centers": (each("annotations", centered), "are they center x, center y, width, height?"),
 }
 
 

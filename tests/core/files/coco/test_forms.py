@@ -33,7 +33,7 @@ def small_corners(item: Document) -> None:
     item.update(bbox=[x, y, x + w, y + h], area=w * h)
 
 
-def centred(item: Document) -> None:
+def centered(item: Document) -> None:
     x, y, w, h = item["bbox"]
     item["bbox"] = [x + w / 2, y + h / 2, w, h]
 
@@ -74,8 +74,8 @@ def test_files_that_were_made_larger_are_asked_about(rectangles: Path, tmp_path:
     assert "boxes lie within the upper left quarter of their images, first at /annotations/0" in warnings(sets)[0]
 
 
-def test_centres_that_hardly_reach_outside_are_asked_about(rectangles: Path, tmp_path: Path):
-    sets = read(spoilt(rectangles, tmp_path / "data", each("annotations", centred)))
+def test_centers_that_hardly_reach_outside_are_asked_about(rectangles: Path, tmp_path: Path):
+    sets = read(spoilt(rectangles, tmp_path / "data", each("annotations", centered)))
     assert "and all fit as [center x, center y, width, height]; are they that? first at" in warnings(sets)[0]
 
 

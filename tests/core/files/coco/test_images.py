@@ -34,7 +34,7 @@ TURNS = {
 
 
 def photograph(seed: int, width: int = 90, height: int = 60) -> tuple[Image.Image, Box]:
-    """Grey noise with one red rectangle, off the centre."""
+    """Grey noise with one red rectangle, off the center."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(90, 160, (height, width, 3), dtype=np.uint8)
     x, y = int(rng.integers(width // 2, width - 21)), int(rng.integers(1, 15))
@@ -74,7 +74,7 @@ def write(folder: Path, images: dict[str, tuple[bytes, Box, tuple[Any, Any]]]) -
 
 
 def hits(folder: Path) -> int:
-    """Boxes whose centre is red in what the detectors see."""
+    """Boxes whose center is red in what the detectors see."""
     count = 0
     for image in read(folder)["train"].images:
         pixels = read_image(image)

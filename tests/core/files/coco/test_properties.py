@@ -1,4 +1,4 @@
-"""Whatever the fields hold: a data set is refused with a reason that can be stored, or can be evaluated."""
+"""Whatever the fields hold: a dataset is refused with a reason that can be stored, or can be evaluated."""
 
 import copy
 import json
