@@ -1,7 +1,7 @@
 """From a catalog entry or a checkpoint folder to a `Detector`: selection by explicit match, no registry."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import nn
@@ -40,7 +40,8 @@ def build_detector(family: FamilyName, size: Size, classes: Sequence[str], image
     adapter = adapter_of(family)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = adapter.new_model(size, labels, image_size)
+        config_class: Any = adapter.model_class.config_class
+        model = adapter.model_class(config_class(**adapter.settings(size, image_size), **labels))
         thaw_batch_norms(model)
         _init_as_published(model)
         detector = adapter(model, Preprocessing.square(image_size, normalised=CATALOG[family].normalised))

@@ -70,30 +70,6 @@ class Detector(nn.Module, ABC):
         self.model: Any = model
         self.preprocessing = preprocessing
 
-    # ---- a new model
-
-    @classmethod
-    def new_model(cls, size: Size, labels: Mapping[str, Any], image_size: int) -> PreTrainedModel:
-        """A new model of this family, with random weights as its class draws them.
-
-        Args:
-            size: dimensions from the catalog.
-            labels: `id2label` and `label2id` of its configuration.
-            image_size: side of the square input in pixels.
-        """
-        config_class: Any = cls.model_class.config_class
-        return cls.model_class(config_class(**cls.settings(size, image_size), **labels))
-
-    @classmethod
-    @abstractmethod
-    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
-        """Fields of a new model's configuration, without its labels.
-
-        Args:
-            size: dimensions from the catalog.
-            image_size: side of the square input in pixels.
-        """
-
     # ---- what callers use
 
     @property
@@ -209,6 +185,16 @@ class Detector(nn.Module, ABC):
         return ("model.model.backbone.",)
 
     # ---- what a family says of itself
+
+    @classmethod
+    @abstractmethod
+    def settings(cls, size: Size, image_size: int) -> dict[str, Any]:
+        """Fields of a new model's configuration, without its labels.
+
+        Args:
+            size: dimensions from the catalog.
+            image_size: side of the square input in pixels.
+        """
 
     @property
     def decoder(self) -> nn.Module:
