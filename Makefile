@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup demo up test test-all check bench teacher openapi constraints clean
+.PHONY: help setup demo up test test-all check docs bench teacher openapi constraints clean
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, c
 	$(BIN)/hadolint --config .hadolint.yaml api/Dockerfile worker/Dockerfile
 	frontend/npm run --silent check
 	frontend/npm run --silent test
+
+docs: $(VENV)/.ready-dev ## Write docs/reference anew, after a change of what it is made from
+	$(BIN)/python -m tests.docs.reference
 
 bench: setup $(VENV)/.ready-dev ## Measure the API and the training step; writes .run/bench.json
 	$(BIN)/python -m tests.benchmarks.bench

@@ -116,7 +116,10 @@ class MatchedLogits(Method):
         return {f"{self.name}.{term}": self.weight * weight for term, weight in weights.items()}
 
     def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
-        """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`."""
+        """Terms `classification`, `l1`, `giou` and, by variant, `negative_l1`, `negative_giou`, `contrastive`.
+
+        With `split`, the first three are the positives' loss of Eq. 3, and the negatives' are that of Eq. 4.
+        """
         with torch.no_grad():
             teacher_logits_LBTC = inputs.teacher.logits_LBQC[self.teacher_layers]
             probability_LBTC = soft_targets(teacher_logits_LBTC, inputs.teacher.scores, self.scores)
@@ -206,7 +209,7 @@ class MatchedLogits(Method):
         positive_LBT: Tensor,
         selected_LBT: Tensor | None,
     ) -> tuple[Assignment, Assignment | None]:
-        """Two assignments: positives by class and box, negatives by box alone and only where they count.
+        """The two assignments of Eqs. 3 and 4: positives by class and box, negatives by box alone, if they count.
 
         Positives and negatives are columns of the same cost matrix; the columns of the other kind are given a cost
         that no real pair reaches, and the pairs that took one nevertheless are dropped.
@@ -227,7 +230,8 @@ class MatchedLogits(Method):
 
     def _pair_weights(self, pairs: Assignment, score_LBT: Tensor, targets: Sequence[Targets]) -> Tensor:
         """Weight of each pair, times the weight of its layer: sums to one over each layer's pairs, or to the pairs
-        per ground truth of the batch."""
+        per ground truth of the batch. Eq. 5 sums over the layers.
+        """
         if self.pair_weight == "teacher_confidence":
             weight_P = score_LBT[pairs.layer_P, pairs.image_P, pairs.target_P]
         else:

@@ -53,7 +53,10 @@ class QueryPrior(Method):
         return QueryRequest(self.group, (self.bridge(teacher.queries, teacher),))
 
     def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
-        """Terms `classification`, `l1` and `giou` over all supervised predictions of the group."""
+        """Terms `classification`, `l1` and `giou` over all supervised predictions of the group.
+
+        Eq. 10, where the teacher assigns.
+        """
         (group,) = inputs.extra_predictions
         logits_LBQC, boxes_LBQ4 = group.supervised()
         extra = len(logits_LBQC) - len(self.teacher_layer_of)  # an initial prediction goes with the first layer

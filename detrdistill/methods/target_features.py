@@ -65,7 +65,10 @@ class TargetFeatures(Method):
         return {f"{self.name}.features": self.weight}
 
     def forward(self, inputs: MethodInputs) -> dict[str, Tensor]:
-        """The term `features`, summed over levels and the teacher layers that build masks."""
+        """The term `features`, summed over levels and the teacher layers that build masks.
+
+        Eq. 6: the squared error under a mask, averaged over channels and cells.
+        """
         pairs = self.pairs(inputs)
         total = pairs[0][0].new_zeros(())
         for layer in self._mask_layers(inputs.teacher):
@@ -133,7 +136,10 @@ class TargetFeatures(Method):
     def _pixel_weights(
         self, feature_BDHW: Tensor, query_BMD: Tensor, quality_BM: Tensor, valid_BHW: Tensor | None
     ) -> Tensor:
-        """Weight of each pixel's mean squared error, `[B, H, W]`."""
+        """Weight of each pixel's mean squared error, `[B, H, W]`.
+
+        `dot_product`: the response of each query, Eq. 7, squared and weighted by its quality, Eq. 9.
+        """
         if self.mask == "cosine_sum":
             return cosine_mask(feature_BDHW, query_BMD, quality_BM, self.floor, valid_BHW).square()
         response_BMHW = torch.einsum("bdhw,bmd->bmhw", feature_BDHW, query_BMD)
