@@ -24,7 +24,8 @@ Variant = Annotated[
     Literal["recommended", "official", "paper"],
     Field(
         description="Which defaults the other fields have. `recommended`: what this project's measurements favour "
-        "(docs/results.md). `official`: the released code. `paper`: the equations of arXiv 2211.10156."
+        "(docs/results.md). `official`: the released code. `paper`: the equations of arXiv 2211.10156. "
+        "docs/reference/methods.md shows them side by side."
     ),
 ]
 Schedule = Annotated[ScheduleConfig, Field(description="When the method is at work, and how its weight changes.")]
@@ -50,7 +51,7 @@ class MatchedLogitsConfig(BaseModel):
     kind: Literal["matched_logits"] = "matched_logits"
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
-    """Coefficient of the whole component (lambda 1). Official and paper: 1."""
+    """Coefficient of the whole component (lambda 1)."""
     schedule: Schedule = ScheduleConfig()
     gradient_share: GradientShare = None
     class_weight: float = Field(default=1.0, ge=0)
@@ -61,7 +62,7 @@ class MatchedLogitsConfig(BaseModel):
     """Weight of 1 - GIoU, in the matching cost and in the loss."""
     split: bool = False
     """Match and distil the teacher's positives (those the ground truth is assigned to) and negatives apart, negatives
-    by boxes only. Paper: true."""
+    by boxes only."""
     positive_weight: float = Field(default=1.0, ge=0)
     """Weight of the positives' part; needs `split`."""
     negative_weight: float = Field(default=1.0, ge=0)
@@ -70,7 +71,7 @@ class MatchedLogitsConfig(BaseModel):
     negative_pool: Literal["all", "remaining"] = "all"
     """Student queries the negatives may match: all, or those the positives left; needs `split`."""
     pair_weight: Literal["none", "teacher_confidence"] = "teacher_confidence"
-    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i). Official and paper: none."""
+    """Weight each pair by the teacher query's highest class score (KD-DETR's w_i)."""
     normaliser: Literal["pairs", "targets"] = "pairs"
     """Divide the terms by the sum of the pairs' weights, or by the number of ground-truth boxes in the batch."""
     selection: Literal["all", "near_targets"] = "all"
@@ -87,9 +88,9 @@ class MatchedLogitsConfig(BaseModel):
     layer_reduction: Literal["sum", "mean"] = "sum"
     """How several teacher layers that supervise one student layer are combined."""
     clamp_teacher_boxes: bool = True
-    """Clip the teacher's boxes to the image. Paper: false."""
+    """Clip the teacher's boxes to the image."""
     contrastive_weight: float = Field(default=0.0, ge=0)
-    """Weight of the InfoNCE term on matched query embeddings, which only the release has. Official: 0.2."""
+    """Weight of the InfoNCE term on matched query embeddings, which only the release has."""
     contrastive_temperature: float = Field(default=0.07, gt=0)
     """Divides the similarities of the InfoNCE term."""
 
@@ -109,29 +110,29 @@ class TargetFeaturesConfig(BaseModel):
     kind: Literal["target_features"] = "target_features"
     variant: Variant = "recommended"
     weight: float = Field(default=0.3, gt=0)
-    """Coefficient of the whole component (lambda 2). Official and paper: 1."""
+    """Coefficient of the whole component (lambda 2)."""
     schedule: Schedule = ScheduleConfig()
     gradient_share: GradientShare = None
     source: Literal["neck", "memory"] = "memory"
-    """Features before the transformer encoder, or what the decoder attends to. Official: neck."""
+    """Features before the transformer encoder, or what the decoder attends to."""
     mask: Literal["cosine_sum", "dot_product"] = "cosine_sum"
-    """Release: one normalised map of summed cosines. Paper: `dot_product`, one map per query. Without a mask it is
+    """`cosine_sum`: one normalised map of summed cosines. `dot_product`: one map per query, Eq. 9. Without a mask it is
     the method `feature_maps`."""
     queries: int | None = Field(default=100, ge=1, le=MAX_COUNT)
-    """Highest query x class scores whose queries build the mask; null: every query once. Paper: null."""
+    """Highest query x class scores whose queries build the mask; null: every query once."""
     dedupe: bool = False
-    """Take each query at most once, by its best class; as released, once for each of its classes that scores high."""
+    """Take each query at most once, by its best class; else once for each of its classes that scores high."""
     gamma: float | None = Field(default=None, ge=0, le=1)
-    """Quality q = c^gamma IoU^(1-gamma); null: c IoU, as released. Paper: 0.5."""
+    """Quality q = c^gamma IoU^(1-gamma); null: c IoU."""
     quality_iou: Literal["max_any", "same_class", "matched"] = "max_any"
-    """IoU of a query in its quality: with any ground truth, as released; with any of its class; or with the one the
-    teacher's matching gives it, zero without one."""
+    """IoU of a query in its quality: with any ground truth; with any of its class; or with the one the teacher's
+    matching gives it, zero without one."""
     floor: float = Field(default=0.01, gt=0)
     """Smallest value of the cosine mask before it is divided by its maximum."""
     layers: Literal["all", "last"] = "all"
     """Teacher decoder layers whose queries build masks."""
     mask_padding: bool = True
-    """Leave padding out of mask and mean. Official: false."""
+    """Leave padding out of mask and mean."""
 
     @model_validator(mode="before")
     @classmethod
@@ -148,21 +149,19 @@ class QueryPriorConfig(BaseModel):
 
     kind: Literal["query_prior"] = "query_prior"
     variant: Variant = "recommended"
-    """Which defaults the other fields have. `official`: the released code. Here `recommended` is the paper's form."""
     weight: float = Field(default=1.0, gt=0)
     """Coefficient of the whole component (lambda 3)."""
     schedule: Schedule = ScheduleConfig()
     gradient_share: GradientShare = None
     assignment: Literal["student", "teacher_layer", "teacher_last"] = "teacher_layer"
-    """Who assigns ground truth to the teacher's queries: the release re-matches with the student's
-    predictions; Eq. 10 takes the teacher's own assignment of the same layer. Official: student."""
+    """Who assigns ground truth to the teacher's queries: the student, by its own predictions from them; or the teacher,
+    by its own of the same layer (Eq. 10) or of its last."""
     group: Literal["concat", "second_decoder_pass", "second_pass"] = "concat"
     """How the teacher's queries run through the student: beside its own in one decoder pass, in a second
-    decoder pass, or in a second pass of the same feature maps through encoder and decoder. Equal without dropout.
-    Official: second_pass."""
+    decoder pass, or in a second pass of the same feature maps through encoder and decoder. Equal without dropout."""
     reference: Literal["student", "teacher"] = "teacher"
     """Initial reference points: the student's own layer on the projected queries where its family has one,
-    else the teacher's. Official: student."""
+    else the teacher's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -185,7 +184,7 @@ class DistillationPointsConfig(BaseModel):
     schedule: Schedule = ScheduleConfig()
     gradient_share: GradientShare = None
     general: int = Field(default=0, ge=0, le=1000)
-    """Queries drawn at random in every step; 0: none. Paper: 300."""
+    """Queries drawn at random in every step; 0: none."""
     specific: bool = True
     """Also the teacher's own queries."""
     class_weight: float = Field(default=1.0, ge=0)
@@ -196,11 +195,11 @@ class DistillationPointsConfig(BaseModel):
     """Weight of 1 - GIoU."""
     class_form: Literal["softmax_kl", "binary"] = "binary"
     """Between sigmoid scores: divergence of softmaxes over the class logits, or soft binary cross-entropy of each
-    class. Softmax scores decide it themselves. Paper: softmax_kl."""
+    class. Softmax scores decide it themselves."""
     temperature: float = Field(default=10.0, gt=0)
     """Divides the logits of `softmax_kl`, whose value is multiplied by its square."""
     layers: Literal["teacher_last", "paired"] = "paired"
-    """Teacher layer that each student layer imitates: always the last, as released, or its own. Paper: teacher_last."""
+    """Teacher layer that each student layer imitates: always the last, or its own."""
     group: Literal["concat", "second_decoder_pass"] = "concat"
     """How the points run through the student: beside its own queries in one decoder pass, or in a second one, as
     released. Equal without dropout."""
@@ -228,7 +227,7 @@ class FeatureMapsConfig(BaseModel):
     """`fitnet`: mean squared error. `mgd`: squared error, summed, of what a small network makes of the student's map
     with most of its cells hidden."""
     weight: float = Field(default=1.0, gt=0)
-    """Coefficient of the whole component. mgd: 2e-5, as published for one-stage detectors."""
+    """Coefficient of the whole component; that of `mgd` is published for one-stage detectors."""
     schedule: Schedule = ScheduleConfig()
     gradient_share: GradientShare = None
     source: Literal["neck", "memory"] = "neck"

@@ -18,7 +18,9 @@ class ScheduleConfig(BaseModel):
     model_config = _STRICT
 
     start: float = Field(default=0.0, ge=0, lt=1)
+    """When the method begins."""
     end: float = Field(default=1.0, gt=0, le=1)
+    """When it ends."""
     warmup: float = Field(default=0.0, ge=0, le=1)
     """Length of the linear rise from zero to the full weight, counted from `start`."""
     decay: Literal["none", "linear", "cosine"] = "none"

@@ -1,5 +1,6 @@
 """The table of the methods agrees with the schema, with the methods themselves and with what refuses them."""
 
+import re
 from typing import get_args
 
 import pytest
@@ -87,6 +88,13 @@ def test_variants_have_titles_and_the_default_comes_first(kind: MethodKind):
 def test_every_field_says_what_it_is(kind: MethodKind):
     fields = METHODS[kind].config.model_fields
     assert [name for name, field in fields.items() if name != "kind" and not field.description] == []
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_no_description_repeats_the_default_of_a_variant(kind: MethodKind):
+    """The schema has it, and the tables that are made from the schema show it."""
+    for name, field in METHODS[kind].config.model_fields.items():
+        assert not re.search(r"(official|paper|recommended|mgd): ", field.description or "", re.IGNORECASE), name
 
 
 def test_the_defaults_of_a_variant_are_those_that_it_is_validated_to():
