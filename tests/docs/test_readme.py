@@ -1,14 +1,13 @@
-"""The README's lines, run as they stand against a service."""
+"""The quickstart, run as it stands against a service, and what the README says of the repository."""
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from detrdistill.schema.run import RUN_CONFIG
+from tests.docs.blocks import SHELLS, all_blocks
+from tests.docs.shell import prepare, run_commands
 from tests.support.client import Client
 from tests.support.servers import ROOT, RunningService
 
@@ -16,31 +15,18 @@ pytestmark = pytest.mark.docs
 README = (ROOT / "README.md").read_text()
 
 
-def quickstart() -> str:
-    found = re.search(r"<!-- quickstart[^\n]*-->\n```sh\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    return found.group(1)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_quickstart_ends_with_the_ap_that_was_reported(service: RunningService, client: Client, tmp_path: Path):
     service.start_worker()
     service.wait_for_workers()
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    (tmp_path / ".run").mkdir()
-    script = quickstart().replace("API=http://127.0.0.1:8000", f"API={service.url}")
-    assert service.url in script
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], check=False, cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    [block] = [block for block in all_blocks(*SHELLS) if block.comment == "run: quickstart"]
+    printed = run_commands([block], prepare(tmp_path), service.url)
     [job] = client.get("/jobs")["data"]
     assert job["state"] == "succeeded"
     result = client.get(f"/jobs/{job['id']}")["result"]
-    assert "event: step" in done.stdout
-    measured = float(re.findall(r"^AP ([0-9.]+)", done.stdout, re.MULTILINE)[-1])
+    assert "event: step" in printed
+    measured = float(re.findall(r"^AP ([0-9.]+)", printed, re.MULTILINE)[-1])
     assert measured == pytest.approx(result["student"]["metrics"]["ap"], abs=1e-3)
     assert result["kd_gain"] > 0
 
@@ -68,12 +54,3 @@ def test_the_example_configurations_are_valid():
 
     RUN_CONFIG.validate_python(json.loads((ROOT / "examples/digits/distill.json").read_text()))
     RunFile.model_validate_json((ROOT / "examples/digits/teacher.json").read_bytes())
-
-
-@pytest.mark.parametrize("page", ["inputs.md", "teachers.md"])
-def test_configurations_in_the_documentation_are_valid(page: str):
-    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
-    configurations = [document for block in blocks if "kind" in (document := json.loads(block))]
-    assert configurations
-    for document in configurations:
-        RUN_CONFIG.validate_python(document)
