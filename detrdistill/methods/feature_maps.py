@@ -28,10 +28,10 @@ class FeatureMaps(Method):
         teacher: DetectorShape,
         student: DetectorShape,
         *,
-        form: Literal["fitnet", "mgd"] = "fitnet",
-        weight: float = 1.0,
-        source: FeatureSource = "neck",
-        mask_ratio: float = 0.65,
+        form: Literal["fitnet", "mgd"],
+        weight: float,
+        source: FeatureSource,
+        mask_ratio: float,
     ):
         super().__init__()
         self.weight = weight

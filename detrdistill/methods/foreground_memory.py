@@ -29,9 +29,9 @@ class ForegroundMemory(Method):
         teacher: DetectorShape,
         student: DetectorShape,
         *,
-        weight: float = 1.0,
-        foreground_weight: float = 5e-5,
-        background_weight: float = 1e-7,
+        weight: float,
+        foreground_weight: float,
+        background_weight: float,
     ):
         super().__init__()
         self.weight = weight

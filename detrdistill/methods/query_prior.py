@@ -30,10 +30,10 @@ class QueryPrior(Method):
         student: DetectorShape,
         criterion: SetCriterion,
         *,
-        weight: float = 1.0,
-        assignment: AssignmentSource = "student",
-        group: GroupMode = "second_pass",
-        reference: Literal["student", "teacher"] = "student",
+        weight: float,
+        assignment: AssignmentSource,
+        group: GroupMode,
+        reference: Literal["student", "teacher"],
     ):
         super().__init__()
         self.weight = weight

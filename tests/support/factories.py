@@ -1,6 +1,7 @@
 """Small outputs with known numbers, and tiny detectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,10 +9,11 @@ from torch import Tensor
 from detrdistill.catalog import Scores
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
+from detrdistill.engine.components import build_methods
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, MethodInputs, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
-from detrdistill.schema.methods import MethodConfig
+from detrdistill.schema.methods import METHODS, MethodConfig, MethodKind
 from detrdistill.schema.run import ArchitectureConfig, DistillConfig
 
 TINY = {
@@ -99,6 +101,20 @@ def with_methods(config: DistillConfig, methods: Sequence[MethodConfig]) -> Dist
     """The same configuration with other methods of its only teacher."""
     [(name, teacher)] = config.teachers.items()
     return config.model_copy(update={"teachers": {name: teacher.model_copy(update={"methods": tuple(methods)})}})
+
+
+def method_of(
+    kind: MethodKind,
+    teacher: DetectorShape,
+    student: DetectorShape,
+    *,
+    criterion: SetCriterion | None = None,
+    **fields: object,
+) -> Any:
+    """A method as a run builds it; fields that are not given are as the schema has them."""
+    config = METHODS[kind].config.model_validate({"kind": kind} | fields)
+    [method] = build_methods([config], teacher, student, criterion or SetCriterion(), seed=0)
+    return method
 
 
 def inputs_of(

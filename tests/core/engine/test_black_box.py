@@ -18,11 +18,10 @@ from detrdistill.engine.teacher import Teacher
 from detrdistill.errors import CheckpointError, ConfigError, TeacherRejected
 from detrdistill.events import Event, RunResult, StepLogged
 from detrdistill.files.black_boxes import BlackBox, inspect_black_box
-from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.schema.paths import RunPaths
 from detrdistill.schema.run import RUN_CONFIG
 from tests.support.black_boxes import perfect_detections, write_detections, write_onnx
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 METHOD = {"kind": "matched_logits", "variant": "recommended"}
 SIDE = 64
@@ -57,7 +56,7 @@ def test_queries_that_hold_nothing_are_not_distilled():
     teacher = recorded_output(rows, classes=1)
     boxes = [[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2]]
     student = output_of(torch.zeros(1, 2, 2, 1), torch.tensor(boxes).expand(1, 2, 2, 4))
-    method = MatchedLogits(shape_like(teacher), shape_like(student))
+    method = method_of("matched_logits", shape_like(teacher), shape_like(student), weight=1.0, pair_weight="none")
     terms = method(inputs_of(student, teacher, [targets_of([], []), targets_of([], [])]))
     assert terms["matched_logits.l1"].item() == pytest.approx((0 + 0 + 0.4) / 3)
     assert terms["matched_logits.giou"].item() == pytest.approx((0 + 0 + 1 - 0.04 / 0.16) / 3)

@@ -6,21 +6,25 @@ import torch
 from pydantic import ValidationError
 
 from detrdistill.errors import ConfigError
-from detrdistill.methods.distillation_points import DistillationPoints
 from detrdistill.outputs import DetectorOutput, Queries
 from detrdistill.schema.methods import DistillationPointsConfig as Config
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 FAR = [0.1, 0.1, 0.1, 0.1]
 NOTHING = [targets_of([], [])]
 
 
+def method_for(teacher: DetectorOutput, student: DetectorOutput, **kwargs):
+    fields = {"general": 300, "class_form": "softmax_kl", "layers": "teacher_last"} | kwargs
+    return method_of("distillation_points", shape_like(teacher), shape_like(student), **fields)
+
+
 def terms_of(
     teacher: DetectorOutput, group: DetectorOutput, teacher_predictions: DetectorOutput | None = None, **kwargs
 ) -> dict[str, float]:
     kwargs = {"general": 0 if teacher_predictions is None else 1} | kwargs
-    method = DistillationPoints(shape_like(teacher), shape_like(group), **kwargs)
+    method = method_for(teacher, group, **kwargs)
     terms = method(
         inputs_of(group, teacher, NOTHING, extra_predictions=(group,), teacher_predictions=teacher_predictions)
     )
@@ -47,7 +51,7 @@ def test_points_weigh_as_the_teacher_is_confident():
 def test_specific_points_come_first_and_answers_correspond_by_index():
     """Nothing is matched: the same two predictions in the other order cost something."""
     teacher, teacher_predictions = output_of([[2.0]], [BOX]), output_of([[-1.0]], [FAR])
-    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=1, class_form="binary")
+    method = method_for(teacher, teacher, general=1, class_form="binary")
     answers = (teacher, teacher_predictions)
     terms = method(
         inputs_of(teacher, teacher, NOTHING, extra_predictions=answers, teacher_predictions=teacher_predictions)
@@ -120,7 +124,8 @@ def test_general_points_are_distributed_as_the_teachers_own():
     """Content has means 1 and -1 and deviations 0.5 and 0; the position's are 10 times that."""
     content = torch.tensor([[[1.5, -1.0], [0.5, -1.0]]])
     teacher = teacher_of(Queries(content, 10 * content, torch.rand(1, 2, 4)))
-    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=20_000)
+    method = method_for(teacher, teacher)
+    method.general = 20_000  # more than a configuration may ask for
     torch.manual_seed(0)
     drawn = method.teacher_queries(teacher)
     assert drawn is not None
@@ -139,7 +144,7 @@ def test_general_points_are_distributed_as_the_teachers_own():
 
 def test_general_points_are_redrawn_and_follow_the_global_generator():
     teacher = teacher_of(Queries(torch.randn(1, 5, 2)))
-    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=3)
+    method = method_for(teacher, teacher, general=3)
     torch.manual_seed(7)
     first, second = (method.teacher_queries(teacher) for _ in range(2))
     torch.manual_seed(7)
@@ -157,7 +162,7 @@ def test_specific_and_general_points_are_groups_of_their_own():
     """As for the teacher, whose own queries have not seen those that were drawn."""
     content = torch.randn(1, 2, 2)
     teacher = teacher_of(Queries(content, None, torch.rand(1, 2, 4)))
-    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=3, group="second_decoder_pass")
+    method = method_for(teacher, teacher, general=3, group="second_decoder_pass")
     general = method.teacher_queries(teacher)
     assert general is not None
     asked = method.student_queries(teacher, teacher_of(general))
@@ -172,7 +177,7 @@ def test_specific_and_general_points_are_groups_of_their_own():
 
 def test_without_general_points_the_teacher_is_asked_for_nothing():
     teacher = teacher_of(Queries(torch.randn(1, 2, 2), None, torch.rand(1, 2, 4)))
-    method = DistillationPoints(shape_like(teacher), shape_like(teacher), general=0)
+    method = method_for(teacher, teacher, general=0)
     assert method.teacher_queries(teacher) is None
     (own,) = method.student_queries(teacher, None).queries
     assert own.content_BQD.shape == (1, 2, 2)
@@ -189,7 +194,7 @@ def test_points_of_both_sides_may_be_permuted():
 
 def test_every_term_has_a_weight():
     output = output_of([[0.0]], [BOX])
-    method = DistillationPoints(shape_like(output), shape_like(output), weight=2.0, general=0)
+    method = method_for(output, output, weight=2.0, general=0)
     assert set(method(inputs_of(output, output, NOTHING, extra_predictions=(output,)))) == set(method.weights())
     assert method.weights()["distillation_points.l1"] == 10.0
 

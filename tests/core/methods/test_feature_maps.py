@@ -4,7 +4,7 @@ import torch
 from detrdistill.methods.feature_maps import FeatureMaps
 from detrdistill.outputs import DetectorOutput
 from detrdistill.schema.methods import FeatureMapsConfig as Config
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
 """Two channels, one row of two pixels: (3, 4) and (0, 2)."""
@@ -17,7 +17,8 @@ def output_with(feature: torch.Tensor) -> DetectorOutput:
 
 
 def method_for(teacher: torch.Tensor, student: torch.Tensor, **kwargs) -> FeatureMaps:
-    return FeatureMaps(shape_like(output_with(teacher)), shape_like(output_with(student)), **kwargs)
+    shapes = shape_like(output_with(teacher)), shape_like(output_with(student))
+    return method_of("feature_maps", *shapes, weight=1.0, **kwargs)
 
 
 def loss_of(method: FeatureMaps, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrdistill.methods.foreground_memory import ForegroundMemory, object_weights
+from detrdistill.methods.foreground_memory import object_weights
 from detrdistill.outputs import DetectorOutput, Targets
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 ALL_REAL = torch.ones(1, 4, 4, dtype=torch.bool)
 QUARTER = [0.25, 0.25, 0.5, 0.5]
@@ -22,7 +22,7 @@ def output_with(feature: torch.Tensor) -> DetectorOutput:
 
 
 def terms_of(teacher: DetectorOutput, student: DetectorOutput, targets: list[Targets]) -> tuple[float, float]:
-    method = ForegroundMemory(shape_like(teacher, height=8), shape_like(student, height=8))
+    method = method_of("foreground_memory", shape_like(teacher, height=8), shape_like(student, height=8))
     terms = method(inputs_of(student, teacher, targets))
     return float(terms["foreground_memory.foreground"]), float(terms["foreground_memory.background"])
 
@@ -114,7 +114,7 @@ def test_gradients_reach_the_student_and_the_projection_only():
     taught = torch.randn(1, 3, 4, 4, requires_grad=True)
     feature = torch.randn(1, 2, 4, 4, requires_grad=True)
     teacher, student = output_with(taught), output_with(feature)
-    method = ForegroundMemory(shape_like(teacher, height=8), shape_like(student, height=8), weight=2.0)
+    method = method_of("foreground_memory", shape_like(teacher, height=8), shape_like(student, height=8), weight=2.0)
     terms = method(inputs_of(student, teacher, [targets_of([0], [QUARTER])]))
     torch.stack(list(terms.values())).sum().backward()
     assert taught.grad is None

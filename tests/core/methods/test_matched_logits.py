@@ -6,7 +6,7 @@ import torch
 from detrdistill.errors import ConfigError
 from detrdistill.losses.classification import binary_entropy
 from detrdistill.methods.matched_logits import MatchedLogits
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 TEACHER_LOGITS = torch.tensor([[3.0, -3.0], [-3.0, 3.0], [-4.0, -4.0]])
 TEACHER_BOXES = torch.tensor([[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]])
@@ -14,7 +14,8 @@ NOTHING = [targets_of([], [])]
 
 
 def method_for(student, teacher, **kwargs) -> MatchedLogits:
-    return MatchedLogits(shape_like(teacher), shape_like(student), **kwargs)
+    fields = {"weight": 1.0, "pair_weight": "none"} | kwargs
+    return method_of("matched_logits", shape_like(teacher), shape_like(student), **fields)
 
 
 def terms_of(student, teacher, targets=NOTHING, **kwargs) -> dict[str, float]:

@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.outputs import DetectorOutput, Queries
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 LEFT = [0.4, 0.5, 0.2, 0.2]
@@ -12,9 +11,14 @@ FAR = [0.1, 0.1, 0.1, 0.1]
 TARGETS = [targets_of([0], [BOX])]
 
 
+def method_for(teacher: DetectorOutput, student: DetectorOutput, **kwargs):
+    fields = {"assignment": "student", "group": "second_pass", "reference": "student"} | kwargs
+    return method_of("query_prior", shape_like(teacher), shape_like(student), **fields)
+
+
 def terms_of(teacher: DetectorOutput, group: DetectorOutput, assignment: str) -> dict[str, float]:
     criterion = SetCriterion()
-    method = QueryPrior(shape_like(teacher), shape_like(group), criterion, assignment=assignment)
+    method = method_for(teacher, group, criterion=criterion, assignment=assignment)
     inputs = inputs_of(group, teacher, TARGETS, extra_predictions=(group,), criterion=criterion)
     return {name.removeprefix("query_prior."): float(value) for name, value in method(inputs).items()}
 
@@ -61,7 +65,7 @@ def test_queries_are_projected_and_carry_no_gradient_to_the_teacher():
         teacher.logits_LBQC, teacher.boxes_LBQ4, teacher.hidden_LBQD, Queries(content, None, reference)
     )
     student = output_of([[0.0], [0.0]], [BOX, FAR], hidden=torch.zeros(1, 2, 3))
-    method = QueryPrior(shape_like(teacher), shape_like(student), SetCriterion())
+    method = method_for(teacher, student)
     (queries,) = method.student_queries(teacher, None).queries
     assert queries.content_BQD.shape == (1, 2, 3)
     queries.content_BQD.sum().backward()
@@ -75,6 +79,6 @@ def test_a_teacher_of_points_gives_its_first_boxes_to_a_student_of_boxes():
     teacher = output_of(torch.zeros(2, 2, 1), [[BOX, FAR], [FAR, BOX]])
     points = Queries(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2), torch.rand(1, 2, 2))
     teacher = DetectorOutput(teacher.logits_LBQC, teacher.boxes_LBQ4, teacher.hidden_LBQD, points)
-    method = QueryPrior(shape_like(teacher), shape_like(teacher), SetCriterion(), reference="teacher")
+    method = method_for(teacher, teacher, reference="teacher")
     (queries,) = method.student_queries(teacher, None).queries
     torch.testing.assert_close(queries.reference_BQK, torch.tensor([[BOX, FAR]]))

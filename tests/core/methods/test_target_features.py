@@ -5,8 +5,8 @@ import torch
 
 from detrdistill.errors import ConfigError
 from detrdistill.losses.set_criterion import SetCriterion
-from detrdistill.methods.target_features import TargetFeatures, cosine_mask
-from tests.support.factories import inputs_of, output_of, shape_like, targets_of
+from detrdistill.methods.target_features import cosine_mask
+from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
 """Two channels, one row of two pixels: (3, 4) and (0, 2)."""
@@ -21,9 +21,14 @@ def teacher_of(queries: list[list[float]], scores: list[float], **overrides):
     return output_of(logits, boxes, hidden=torch.tensor([queries]), neck=(FEATURE,), **overrides)
 
 
+def method_for(*shapes, **kwargs):
+    fields = {"weight": 1.0, "source": "neck", "mask_padding": False} | kwargs
+    return method_of("target_features", *shapes, **fields)
+
+
 def loss_of(teacher, student_feature=ZERO, targets=NOTHING, **kwargs) -> float:
     student = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), neck=(student_feature,))
-    method = TargetFeatures(shape_like(teacher), shape_like(student), **kwargs)
+    method = method_for(shape_like(teacher), shape_like(student), **kwargs)
     return float(method(inputs_of(student, teacher, targets))["target_features.features"])
 
 
@@ -62,7 +67,7 @@ def test_quality_of_a_query(gamma: float | None, has_target: bool, quality: floa
     """T8: score 0.64 and IoU 0.81 (a box of 0.81 of the target's width)."""
     logits = torch.logit(torch.tensor([[0.64]]))
     teacher = output_of(logits, [[0.5, 0.5, 0.81 * 0.4, 0.4]], hidden=torch.ones(1, 1, 2), neck=(FEATURE,))
-    method = TargetFeatures(shape_like(teacher), shape_like(teacher), gamma=gamma)
+    method = method_for(shape_like(teacher), shape_like(teacher), gamma=gamma)
     targets = [targets_of([0], [[0.5, 0.5, 0.4, 0.4]]) if has_target else targets_of([], [])]
     inputs = inputs_of(teacher, teacher, targets)
     assert float(method._rated_queries(inputs, 0)[1]) == pytest.approx(quality, abs=1e-5)
@@ -74,12 +79,12 @@ def test_queries_are_picked_by_query_and_class():
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     teacher = output_of(logits, torch.full((2, 4), 0.5), hidden=hidden, neck=(FEATURE,))
     inputs = inputs_of(teacher, teacher, NOTHING)
-    method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=2)
+    method = method_for(shape_like(teacher), shape_like(teacher), queries=2)
     queries, quality = method._rated_queries(inputs, 0)
     assert queries[0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert quality[0].tolist() == pytest.approx([0.9, 0.8], abs=1e-5)
     for kwargs in ({"queries": 2, "dedupe": True}, {"queries": None}):
-        every = TargetFeatures(shape_like(teacher), shape_like(teacher), **kwargs)
+        every = method_for(shape_like(teacher), shape_like(teacher), **kwargs)
         queries, quality = every._rated_queries(inputs, 0)
         assert queries[0].tolist() == hidden[0].tolist()
         assert quality[0].tolist() == pytest.approx([0.9, 0.7], abs=1e-5)
@@ -95,7 +100,7 @@ def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[fl
     boxes = [[0.3, 0.3, 0.2, 0.2], [0.3, 0.3, 0.2, 0.1], [0.8, 0.8, 0.2, 0.2]]
     logits = torch.logit(torch.tensor([[0.9, 0.1], [0.1, 0.8], [0.7, 0.1]]))
     teacher = output_of(logits, boxes, hidden=torch.ones(1, 3, 2), neck=(FEATURE,))
-    method = TargetFeatures(shape_like(teacher), shape_like(teacher), queries=3, quality_iou=quality_iou)
+    method = method_for(shape_like(teacher), shape_like(teacher), queries=3, quality_iou=quality_iou)
     targets = [targets_of([1, 0], [[0.3, 0.3, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])]
     criterion = SetCriterion(class_cost=0.0)
     quality = method._rated_queries(inputs_of(teacher, teacher, targets, criterion=criterion), 0)[1]
@@ -132,7 +137,7 @@ def test_padding_has_no_influence_on_mask_maximum_and_mean(variant: dict[str, ob
 
     def loss(mask_padding: bool) -> float:
         shapes = (shape_like(teacher, height=4), shape_like(student, height=4))
-        method = TargetFeatures(*shapes, mask_padding=mask_padding, **variant)
+        method = method_for(*shapes, mask_padding=mask_padding, **variant)
         return float(method(inputs_of(student, teacher, NOTHING))["target_features.features"])
 
     assert loss(mask_padding=True) == pytest.approx(loss_of(plain, **variant), abs=1e-4)
@@ -147,4 +152,4 @@ def test_without_padding_there_is_nothing_to_mask():
 def test_a_mask_needs_features_as_wide_as_the_queries():
     wide = output_of(torch.zeros(1, 1), torch.full((1, 4), 0.5), hidden=torch.zeros(1, 1, 5), neck=(FEATURE,))
     with pytest.raises(ConfigError, match="no mask can be computed"):
-        TargetFeatures(shape_like(wide), shape_like(wide))
+        method_for(shape_like(wide), shape_like(wide))

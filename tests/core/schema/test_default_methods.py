@@ -104,13 +104,16 @@ def test_the_form_offers_recommended_first():
     assert sum(choice in named or choice.startswith("{ recommended:") for choice in offered) == with_variant == 4
 
 
-def test_a_run_takes_every_knob_of_a_method_from_its_configuration():
-    """The classes of the methods have defaults of their own; none may decide anything in a run."""
+def test_a_method_takes_every_field_from_its_configuration():
+    """And has no default of its own that could differ from the schema's."""
     classes = {
         one.name: one
         for one in (MatchedLogits, TargetFeatures, QueryPrior, DistillationPoints, FeatureMaps, ForegroundMemory)
     }
     for schema in get_args(get_args(method_configs.MethodConfig)[0]):
         parameters = inspect.signature(classes[schema.model_fields["kind"].default]).parameters.values()
-        kwargs = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-        assert kwargs <= schema.model_fields.keys()
+        kwargs = {
+            parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        assert kwargs.keys() == schema.model_fields.keys() - {"kind", "variant", "schedule", "gradient_share"}
+        assert set(kwargs.values()) == {inspect.Parameter.empty}
