@@ -33,13 +33,14 @@ test: setup $(VENV)/.ready-dev ## Run the tests (real database, broker, worker a
 test-all: setup $(VENV)/.ready-dev ## Run the slow tests too
 	$(PYTEST) $(TESTS) -m ""
 
-check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose, the dashboard's own tests
+check: setup $(VENV)/.ready-dev ## Format, lint and type checks, import rules, compose, commits, the dashboard's own tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint --config .hadolint.yaml api/Dockerfile worker/Dockerfile
+	.ci/subjects
 	frontend/npm run --silent check
 	frontend/npm run --silent test
 
