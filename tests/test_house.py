@@ -110,3 +110,14 @@ def test_texts_use_one_word_for_one_thing():
         for match in BANNED.finditer(line)
     }
     assert found == set()
+
+
+def test_docstrings_of_tests_say_what_holds():
+    """In a sentence, not by the number of a list that is not here."""
+    numbered = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and re.match(r"T\d+|Section \(", ast.get_docstring(node) or "")
+    ]
+    assert numbered == []

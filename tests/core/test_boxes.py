@@ -18,7 +18,7 @@ boxes = st.lists(st.tuples(fractions, fractions, fractions, fractions), min_size
 
 
 def test_iou_giou_and_l1_of_known_boxes():
-    """T2."""
+    """One is shifted by a quarter of its width, the other far away."""
     a = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
     b_and_c = torch.tensor([[0.6, 0.5, 0.4, 0.4], [0.1, 0.1, 0.1, 0.1]])
     iou, giou = pairwise_iou_and_giou(a, b_and_c)

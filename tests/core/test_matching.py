@@ -28,13 +28,12 @@ TEACHER = torch.tensor([[[[0.6, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]]]])
 
 
 def test_soft_bce_cost_sums_over_classes():
-    """T1."""
     wanted = torch.tensor([[1.386294, 1.386294], [0.653856, 3.453856]])
     torch.testing.assert_close(soft_bce_cost(LOGITS, PROBABILITIES)[0, 0], wanted, atol=1e-5, rtol=0)
 
 
 def test_full_and_box_cost():
-    """T4 and T4b."""
+    """By hand: 5 L1 - 2 GIoU of each pair, and that with the class cost; either assigns the queries in order."""
     box = box_cost(STUDENT, TEACHER, l1=5, giou=2)
     torch.testing.assert_close(box[0, 0], torch.tensor([[-0.7, 1.5], [2.0, -2.0]]), atol=1e-5, rtol=0)
     full = soft_bce_cost(LOGITS, PROBABILITIES) + box
@@ -45,7 +44,7 @@ def test_full_and_box_cost():
 
 
 def test_class_cost_can_decide_the_match():
-    """T5."""
+    """With it each query takes the other one's box, without it its own."""
     logits = torch.tensor([[[[4.0, -4.0], [-4.0, 4.0]]]])
     probabilities = torch.tensor([[[[0.05, 0.95], [0.95, 0.05]]]])
     boxes = torch.tensor([[[[0.3, 0.3, 0.2, 0.2], [0.34, 0.3, 0.2, 0.2]]]])
@@ -124,7 +123,6 @@ def test_indices_carry_no_gradient():
     ],
 )
 def test_layers_are_paired_in_groups(teacher: int, student: int, pairs: list[tuple[int, int]]):
-    """T15."""
     assert layer_pairs(teacher, student) == pairs
 
 

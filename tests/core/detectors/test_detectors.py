@@ -78,7 +78,7 @@ def test_replaying_its_own_queries_gives_the_same_output(detector: Detector, pix
 
 
 def test_a_second_group_equals_a_second_pass_and_leaves_the_first_alone(detector: Detector, pixels: torch.Tensor):
-    """T13, the equalities."""
+    """Three ways to run other queries through the student agree, and its own queries answer as if alone."""
     detector.eval()
     queries = foreign_queries(detector)
     with torch.no_grad():
@@ -93,7 +93,6 @@ def test_a_second_group_equals_a_second_pass_and_leaves_the_first_alone(detector
 
 
 def test_a_nan_in_the_second_group_stays_there(detector: Detector, pixels: torch.Tensor):
-    """T13, the isolation."""
     detector.eval()
     queries = foreign_queries(detector)
     broken = queries.content_BQD.clone()
@@ -123,7 +122,7 @@ def test_denoising_queries_are_kept_apart(detector: Detector, pixels: torch.Tens
 
 
 def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torch.Tensor):
-    """T18 for the student: backbone, neck, decoder and heads, through its own and a foreign group of queries."""
+    """Backbone, neck, decoder and heads are reached, through its own and a foreign group of queries."""
     make_trainable(detector)
     detector.train().zero_grad(set_to_none=True)
     queries = foreign_queries(detector)

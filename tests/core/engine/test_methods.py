@@ -32,7 +32,7 @@ EVERY_METHOD = (
 @pytest.mark.parametrize("family", sorted(TINY))
 @pytest.mark.parametrize("group", ["concat", "second_decoder_pass"])
 def test_teacher_as_student_gives_the_same_answer_to_every_point(family: str, group: str):
-    """T21, for drawn queries too: both are given the same ones, in the same company."""
+    """Drawn queries too: both are given the same ones, in the same company."""
     student, teacher = tiny_detector(family), tiny_detector(family)
     step = step_of(student, teacher, config_of(POINTS | {"group": group, "layers": "paired"}))
     student.eval()
@@ -55,7 +55,7 @@ def test_teacher_as_student_gives_the_same_answer_to_every_point(family: str, gr
 )
 @pytest.mark.parametrize("family", sorted(TINY))
 def test_gradients_reach_the_student_and_the_projections_only(family: str, methods: list[dict[str, object]]):
-    """T18, with a teacher of another family and width; softmax scores are taught by their own family."""
+    """With a teacher of another family and width; softmax scores are taught by their own family."""
     student = tiny_detector(family, queries=8)
     other = "deimv2" if family == "rt-detr-v2" else "rt-detr-v2"
     taught_by = family if CATALOG[student.family].scores == "softmax" else other
@@ -73,7 +73,7 @@ def test_gradients_reach_the_student_and_the_projections_only(family: str, metho
 
 
 def test_an_empty_image_and_one_with_more_targets_than_queries():
-    """T23."""
+    """Loss and gradients of all methods together are finite."""
     boxes = [[0.1 * column, 0.1 * row, 0.1, 0.1] for row in range(1, 9) for column in range(1, 9)]
     batch = replace(BATCH, targets=(targets_of([index % 3 for index in range(64)], boxes), targets_of([], [])))
     student, teacher = tiny_detector("rt-detr-v2", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
@@ -85,7 +85,7 @@ def test_an_empty_image_and_one_with_more_targets_than_queries():
 
 @pytest.mark.parametrize("family", sorted(TINY))
 def test_losses_are_float32_under_autocast(family: str):
-    """T25: forward passes in bfloat16, no term."""
+    """Forward passes are in bfloat16, no term is."""
     student, teacher = tiny_detector(family, queries=8), tiny_detector(family, queries=12, seed=1)
     step = step_of(student, teacher, config_of(*EVERY_METHOD))
     step.autocast = torch.bfloat16
@@ -96,7 +96,6 @@ def test_losses_are_float32_under_autocast(family: str):
 
 
 def test_a_student_that_predicts_infinity_is_noticed_before_the_assignment():
-    """T25."""
     student, teacher = tiny_detector("rt-detr-v2", queries=8), tiny_detector("rt-detr-v2", queries=12, seed=1)
     step = step_of(student, teacher, config_of(*EVERY_METHOD))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""T17: two ranks with half of a batch each find the loss and the gradient of the whole batch."""
+"""Two ranks with half of a batch each find the loss and the gradient of the whole batch."""
 
 from dataclasses import replace
 from pathlib import Path

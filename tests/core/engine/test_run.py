@@ -129,7 +129,7 @@ def test_a_weight_follows_its_share_of_the_gradient_and_events_tell_it(finished:
 
 @pytest.mark.export
 def test_the_exported_student_is_an_undistilled_model_in_name_and_shape(finished: tuple[Path, Recorder]):
-    """T20."""
+    """The file holds nothing of the teacher and nothing that the methods have trained beside the student."""
     work, _ = finished
     architecture = ArchitectureConfig(**STUDENT)
     plain = build_detector(architecture.family, architecture.resolve(), ["red", "green"], 64, seed=0)

@@ -61,7 +61,7 @@ def methods_of(step: LossStep) -> list[Method]:
 @pytest.mark.parametrize("variant", ["official", "paper"])
 @pytest.mark.parametrize("architecture", DETECTORS, ids=" ".join)
 def test_gradients_reach_the_student_and_the_projections_only(architecture: tuple[str, str], variant: str):
-    """T18."""
+    """Every term is finite, and nothing of the teacher is trained."""
     # the neck of DEIMv2 is as wide as the backbone, not as the queries
     source = "memory" if architecture[0] == "deimv2" else None
     student = tiny_detector(*architecture, queries=8)
@@ -136,7 +136,6 @@ def test_the_classic_families_teach_each_other(teacher: str, student: str):
 
 
 def test_a_teacher_in_training_mode_is_noticed():
-    """T19, the assertion."""
     teacher = Teacher(tiny_detector("rt-detr"), (0, 1, 2))
     teacher.detector.train()
     with pytest.raises(AssertionError, match="evaluation mode"):
@@ -144,7 +143,7 @@ def test_a_teacher_in_training_mode_is_noticed():
 
 
 def test_the_teacher_is_out_of_reach_and_answers_the_same_twice():
-    """T19: training mode of the student's parts does not touch it, two forward passes are bit-equal."""
+    """Training mode of the student's parts does not touch it, two forward passes are bit-equal."""
     student, teacher = tiny_detector("rt-detr", queries=8), tiny_detector("rt-detr", seed=1)
     step = step_of(student, teacher, methods_config("official"))
     step(BATCH, HALFWAY)
@@ -155,7 +154,7 @@ def test_the_teacher_is_out_of_reach_and_answers_the_same_twice():
 
 
 def test_teacher_as_student_without_dropout_costs_only_the_entropy():
-    """T21, through the whole step: box and feature terms vanish, the class term is at its floor."""
+    """Through the whole step: box and feature terms vanish, the class term is at its floor."""
     student, teacher = tiny_detector("rt-detr-v2"), tiny_detector("rt-detr-v2")
     config = methods_config("official")
     unclamped = methods_in(config)[0].model_copy(
@@ -174,7 +173,7 @@ def test_teacher_as_student_without_dropout_costs_only_the_entropy():
 
 
 def test_unmapped_teacher_classes_have_no_influence():
-    """T24: a teacher of three classes serves two; its class 1 is nobody's."""
+    """A teacher of three classes serves two; its class 1 is nobody's."""
     detector = tiny_detector("rt-detr")
     teacher = Teacher(detector, (2, 0))
     pixels = torch.rand(1, 3, SIDE, SIDE)

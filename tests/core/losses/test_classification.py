@@ -14,7 +14,7 @@ from detrdistill.losses.classification import (
 
 
 def test_focal_loss_at_an_undecided_score():
-    """T27."""
+    """By hand: alpha 0.25 of the right class and 0.75 of another, times 0.5^2 ln 2."""
     assert float(focal(torch.zeros(1), torch.ones(1))) == pytest.approx(0.043322, abs=1e-6)
     assert float(focal(torch.zeros(1), torch.zeros(1))) == pytest.approx(0.129965, abs=1e-6)
 

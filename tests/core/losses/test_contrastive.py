@@ -7,7 +7,7 @@ from detrdistill.losses.contrastive import ContrastiveHead, info_nce
 
 
 def test_identical_orthonormal_pairs_and_equal_embeddings():
-    """T14."""
+    """At the weight of 0.2: identical pairs cost nothing, equal embeddings the logarithm of the number of pairs."""
     pairs = torch.eye(2)
     assert 0.2 * float(info_nce(pairs, pairs, 0.07)) == pytest.approx(1.2e-7, abs=1e-7)
     equal = torch.ones(2, 2)

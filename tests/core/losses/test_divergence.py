@@ -11,7 +11,7 @@ STUDENT = torch.tensor([1.0, 0.0])
 
 
 def test_softened_kl_by_hand():
-    """T11: KL times T^2 summed over classes; the release's mean over the two classes is half of it."""
+    """KL times T^2 summed over classes; the release's mean over the two classes is half of it."""
     value = softened_kl(STUDENT, TEACHER, temperature=10)
     assert float(value) == pytest.approx(1.098771, abs=1e-5)
     assert float(value) / 2 == pytest.approx(0.549385, abs=1e-5)

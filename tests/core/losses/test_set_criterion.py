@@ -38,7 +38,7 @@ def test_terms_are_divided_by_the_number_of_targets():
 
 @pytest.mark.parametrize("classification", ["focal", "varifocal", "mal", "ia_bce"])
 def test_empty_images_and_more_targets_than_queries(classification: str):
-    """T23."""
+    """Their loss is finite and can be differentiated."""
     logits = torch.zeros(2, 3, 4, 2, requires_grad=True)
     boxes = torch.rand(2, 3, 4, 4).mul(0.3).add(0.2).requires_grad_()
     crowded = targets_of([0] * 6, [BOX] * 6)
@@ -103,7 +103,6 @@ def test_class_agnostic_proposals_ignore_classes():
 
 
 def test_unmatched_queries_give_no_box_loss():
-    """T16 for the detection loss."""
     criterion = SetCriterion()
     logits, boxes = torch.zeros(1, 1, 3, 2), torch.tensor([[[BOX, OTHER, OTHER]]]).requires_grad_()
     pairs = Assignment(*(torch.tensor([index]) for index in (0, 0, 0, 0)))

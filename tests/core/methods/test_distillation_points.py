@@ -32,7 +32,7 @@ def terms_of(
 
 
 def test_one_point_by_hand():
-    """T11: T = 10. The one weight, 0.952574, is normalised away."""
+    """By hand, at T = 10. The one weight, 0.952574, is normalised away."""
     terms = terms_of(output_of([[3.0, -1.0]], [BOX]), output_of([[1.0, 0.0]], [[0.6, 0.5, 0.2, 0.2]]))
     assert terms["classification"] == pytest.approx(1.098771, abs=1e-5)
     assert terms["l1"] == pytest.approx(0.1, abs=1e-6)
@@ -40,7 +40,7 @@ def test_one_point_by_hand():
 
 
 def test_points_weigh_as_the_teacher_is_confident():
-    """T11: w = 0.952574 for logit 3, and 0.5 for logit 0."""
+    """The weight is 0.952574 for logit 3, and 0.5 for logit 0."""
     teacher = output_of([[3.0, -1.0], [0.0, -1.0]], [BOX, BOX])
     group = output_of([[3.0, -1.0], [0.0, -1.0]], [BOX, [0.5, 0.5, 0.2, 0.3]])
     assert terms_of(teacher, group)["l1"] == pytest.approx(0.1 * 0.5 / (0.952574 + 0.5), abs=1e-6)

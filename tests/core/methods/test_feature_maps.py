@@ -42,7 +42,7 @@ def test_fitnet_is_the_mean_squared_error():
 
 
 def test_equal_features_cost_nothing():
-    """T21; MGD with nothing hidden, a generator that changes nothing, and features its ReLU lets through."""
+    """MGD too, with nothing hidden, a generator that changes nothing, and features its ReLU lets through."""
     assert loss_of(method_for(FEATURE, FEATURE), FEATURE, FEATURE).item() == 0
     method = with_identity_generators(method_for(FEATURE, FEATURE, form="mgd", mask_ratio=0.0))
     assert loss_of(method, FEATURE, FEATURE).item() == 0
@@ -84,7 +84,6 @@ def test_the_share_of_hidden_cells():
 
 @pytest.mark.parametrize("form", ["fitnet", "mgd"])
 def test_gradients_reach_the_student_the_projection_and_the_generator(form: str):
-    """T18."""
     student = torch.randn(1, 3, 1, 2, requires_grad=True)
     method = method_for(FEATURE, student, form=form, mask_ratio=0.2)
     torch.manual_seed(0)

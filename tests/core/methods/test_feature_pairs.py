@@ -35,7 +35,7 @@ def test_equal_widths_and_grids_are_left_alone():
 
 
 def test_unequal_widths_and_sizes_are_projected_and_resized():
-    """T18: the projection learns, and so does the student; the teacher's features carry no gradient."""
+    """The projection learns, and so does the student; the teacher's features carry no gradient."""
     taught = torch.randn(1, 5, 2, 2, requires_grad=True)
     feature = torch.randn(1, 3, 4, 4, requires_grad=True)
     module, [(teacher, student)] = pairs_of(output_with(taught), output_with(feature), (16, 32))

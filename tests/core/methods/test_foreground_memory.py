@@ -68,7 +68,6 @@ def test_objects_and_background_are_averaged_apart():
 
 
 def test_terms_are_averaged_over_images_and_an_empty_one_is_all_background():
-    """T23."""
     teacher = torch.zeros(2, 1, 4, 4)
     student = torch.full((2, 1, 4, 4), 2.0)
     terms = terms_of(output_with(teacher), output_with(student), [targets_of([0], [QUARTER]), NOTHING])
@@ -90,7 +89,7 @@ def test_levels_are_summed():
 
 
 def test_padding_is_neither_object_nor_background():
-    """T22: the image has 2 of 4 rows; its box is a fraction of these, and garbage below them counts nowhere."""
+    """The image has 2 of 4 rows; its box is a fraction of these, and garbage below them counts nowhere."""
     real = torch.zeros(1, 8, 8, dtype=torch.bool)
     real[:, :4] = True
     student = torch.ones(1, 1, 4, 4)
@@ -104,13 +103,11 @@ def test_padding_is_neither_object_nor_background():
 
 
 def test_equal_features_cost_nothing():
-    """T21."""
     output = output_with(torch.randn(1, 2, 4, 4))
     assert terms_of(output, output, [targets_of([0], [QUARTER])]) == (0.0, 0.0)
 
 
 def test_gradients_reach_the_student_and_the_projection_only():
-    """T18."""
     taught = torch.randn(1, 3, 4, 4, requires_grad=True)
     feature = torch.randn(1, 2, 4, 4, requires_grad=True)
     teacher, student = output_with(taught), output_with(feature)

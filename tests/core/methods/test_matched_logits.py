@@ -24,7 +24,7 @@ def terms_of(student, teacher, targets=NOTHING, **kwargs) -> dict[str, float]:
 
 
 def test_a_permuted_teacher_is_recovered():
-    """T3. The class term is reported above its floor, the teacher's entropy, which is 0.314550 per query here."""
+    """The class term is reported above its floor, the teacher's entropy, which is 0.314550 per query here."""
     order = [2, 0, 1]
     logits = TEACHER_LOGITS[order].clone().requires_grad_()
     student, teacher = output_of(logits, TEACHER_BOXES[order]), output_of(TEACHER_LOGITS, TEACHER_BOXES)
@@ -41,7 +41,7 @@ def test_a_permuted_teacher_is_recovered():
 
 
 def test_loss_values_by_hand():
-    """T4: soft cross-entropy 2.420075, 5 L1 0.25, 2 (1 - GIoU) 0.4."""
+    """Soft cross-entropy 2.420075, 5 L1 0.25, 2 (1 - GIoU) 0.4."""
     probability = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
     student = output_of([[0.0, 0.0], [2.0, -2.0]], [[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]])
     teacher = output_of(torch.logit(probability), [[0.6, 0.5, 0.4, 0.4], [0.5, 0.5, 0.2, 0.2]])
@@ -53,14 +53,14 @@ def test_loss_values_by_hand():
 
 
 def test_fewer_student_queries_than_teacher_queries():
-    """T16: two pairs."""
+    """Each student query has a partner; the teacher query that is left over costs nothing."""
     student = output_of(TEACHER_LOGITS[:2], TEACHER_BOXES[:2])
     teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES)
     assert terms_of(student, teacher) == pytest.approx(dict.fromkeys(("classification", "l1", "giou"), 0), abs=1e-5)
 
 
 def test_student_queries_without_a_partner_contribute_nothing():
-    """T16: the released code would aim their scores at 80."""
+    """The released code would aim their scores at 80."""
     logits = TEACHER_LOGITS.clone().requires_grad_()
     boxes = TEACHER_BOXES.clone().requires_grad_()
     student, teacher = output_of(logits, boxes), output_of(TEACHER_LOGITS[:2] + 0.5, TEACHER_BOXES[:2] + 0.01)
@@ -73,7 +73,6 @@ def test_student_queries_without_a_partner_contribute_nothing():
 
 
 def test_teacher_as_student_costs_nothing():
-    """T21."""
     output = output_of(TEACHER_LOGITS, TEACHER_BOXES)
     for kwargs in ({}, {"split": True}, {"pair_weight": "teacher_confidence"}):
         target = [targets_of([0], [[0.2, 0.2, 0.2, 0.2]])]
@@ -126,7 +125,7 @@ def test_confident_pairs_weigh_more():
 
 @pytest.mark.parametrize(("reduction", "factor"), [("sum", 2), ("mean", 1)])
 def test_teacher_layers_of_one_group_are_summed_or_averaged(reduction: str, factor: int):
-    """T26: six equal teacher layers for three student layers."""
+    """Six equal teacher layers for three student layers."""
     shifted = TEACHER_BOXES + torch.tensor([0.02, 0.0, 0.0, 0.0])
     teacher = output_of(TEACHER_LOGITS.expand(6, -1, -1), shifted.expand(6, -1, -1))
     student = output_of(TEACHER_LOGITS.expand(3, -1, -1), TEACHER_BOXES.expand(3, -1, -1))
@@ -159,7 +158,6 @@ def test_queries_of_either_side_may_be_permuted():
 
 
 def test_the_contrastive_term_trains_its_head_and_the_student_only():
-    """T18 for the release's extra term."""
     student_hidden = torch.randn(1, 3, 2, requires_grad=True)
     teacher = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=torch.randn(1, 3, 2))
     student = output_of(TEACHER_LOGITS, TEACHER_BOXES, hidden=student_hidden)
@@ -255,7 +253,7 @@ def test_terms_can_be_divided_by_the_number_of_targets():
 
 
 def test_an_image_without_ground_truth_has_nothing_near_it():
-    """T23: no pair, a loss of zero that still can be differentiated."""
+    """No pair, a loss of zero that still can be differentiated."""
     logits = torch.zeros(4, 1, requires_grad=True)
     teacher, student = output_of(torch.zeros(4, 1), BOXES), output_of(logits, SHIFTED)
     method = method_for(student, teacher, selection="near_targets", contrastive_weight=0.2)

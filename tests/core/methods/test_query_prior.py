@@ -25,7 +25,7 @@ def terms_of(teacher: DetectorOutput, group: DetectorOutput, assignment: str) ->
 
 @pytest.mark.parametrize("assignment", ["teacher_layer", "teacher_last"])
 def test_the_teacher_assigns_query_0_although_the_student_would_not(assignment: str):
-    """T10."""
+    """By hand: query 0 is 0.1 to the left of the ground truth, which the teacher gives to it."""
     teacher = output_of([[0.0], [0.0]], [BOX, FAR])
     group = output_of([[0.0], [0.0]], [LEFT, BOX])
     terms = terms_of(teacher, group, assignment)
@@ -34,7 +34,7 @@ def test_the_teacher_assigns_query_0_although_the_student_would_not(assignment: 
 
 
 def test_the_student_would_assign_query_1():
-    """T10, the released code's form."""
+    """As in the released code: its query 1 lies on the ground truth and costs nothing."""
     teacher = output_of([[0.0], [0.0]], [BOX, FAR])
     terms = terms_of(teacher, output_of([[0.0], [0.0]], [LEFT, BOX]), "student")
     assert terms["l1"] == pytest.approx(0, abs=1e-6)
@@ -42,7 +42,7 @@ def test_the_student_would_assign_query_1():
 
 
 def test_the_class_target_follows_the_assignment():
-    """T10: a confident query 0 is right for the teacher's assignment and wrong for the student's."""
+    """A confident query 0 is right for the teacher's assignment and wrong for the student's."""
     teacher = output_of([[0.0], [0.0]], [BOX, FAR])
     group = output_of([[8.0], [-8.0]], [LEFT, BOX])
     assert terms_of(teacher, group, "teacher_layer")["classification"] < 1e-3
@@ -57,7 +57,6 @@ def test_each_student_layer_takes_the_last_teacher_layer_of_its_group():
 
 
 def test_queries_are_projected_and_carry_no_gradient_to_the_teacher():
-    """T18."""
     content = torch.randn(1, 2, 4, requires_grad=True)
     reference = torch.rand(1, 2, 4, requires_grad=True)
     teacher = output_of([[0.0], [0.0]], [BOX, FAR], hidden=torch.zeros(1, 2, 4))

@@ -36,7 +36,7 @@ PAPER = {"mask": "dot_product", "queries": None, "gamma": 1.0}
 
 
 def test_one_query_in_both_variants():
-    """T6."""
+    """By hand: the cosine mask as released, and the squared dot product of Eq. 9."""
     teacher = teacher_of([[1.0, 0.0]], [0.5])
     mask = cosine_mask(FEATURE, torch.tensor([[[1.0, 0.0]]]), torch.tensor([[0.5]]), 0.01)
     assert mask.flatten().tolist() == pytest.approx([1.0, 0.033333], abs=1e-5)
@@ -45,7 +45,7 @@ def test_one_query_in_both_variants():
 
 
 def test_two_queries_sum_before_or_after_squaring():
-    """T7."""
+    """As released the masks of the queries are summed and then squared; by Eq. 9 each is squared first."""
     teacher = teacher_of([[1.0, 0.0], [0.0, 1.0]], [0.8, 0.2])
     mask = cosine_mask(FEATURE, torch.eye(2)[None], torch.tensor([[0.8, 0.2]]), 0.01)
     assert mask.flatten().tolist() == pytest.approx([1.0, 0.3125], abs=1e-5)
@@ -54,7 +54,7 @@ def test_two_queries_sum_before_or_after_squaring():
 
 
 def test_a_mask_without_any_response_is_one_everywhere():
-    """T7b: plain feature imitation."""
+    """It is plain feature imitation then."""
     mask = cosine_mask(FEATURE, -torch.eye(2)[None], torch.tensor([[0.3, 0.3]]), 0.01)
     assert mask.flatten().tolist() == pytest.approx([1.0, 1.0])
 
@@ -64,7 +64,7 @@ def test_a_mask_without_any_response_is_one_everywhere():
     [(0.5, True, 0.72), (None, True, 0.5184), (1.0, True, 0.64), (0.0, True, 0.81), (0.5, False, 0.64)],
 )
 def test_quality_of_a_query(gamma: float | None, has_target: bool, quality: float):
-    """T8: score 0.64 and IoU 0.81 (a box of 0.81 of the target's width)."""
+    """Score 0.64 and IoU 0.81 (a box of 0.81 of the target's width)."""
     logits = torch.logit(torch.tensor([[0.64]]))
     teacher = output_of(logits, [[0.5, 0.5, 0.81 * 0.4, 0.4]], hidden=torch.ones(1, 1, 2), neck=(FEATURE,))
     method = method_for(shape_like(teacher), shape_like(teacher), gamma=gamma)
@@ -74,7 +74,7 @@ def test_quality_of_a_query(gamma: float | None, has_target: bool, quality: floa
 
 
 def test_queries_are_picked_by_query_and_class():
-    """T9: query 0 is taken twice, unless queries are to differ."""
+    """Query 0 is taken twice, unless queries are to differ."""
     logits = torch.logit(torch.tensor([[0.9, 0.8], [0.7, 0.1]]))
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     teacher = output_of(logits, torch.full((2, 4), 0.5), hidden=hidden, neck=(FEATURE,))
@@ -96,7 +96,7 @@ def test_queries_are_picked_by_query_and_class():
     [("max_any", [0.9, 0.8 / 2, 0.7]), ("same_class", [0.0, 0.8 / 2, 0.7]), ("matched", [0.9, 0.0, 0.7])],
 )
 def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[float]):
-    """Section (b). Query 1's box is half the target, so that the target is matched to query 0."""
+    """Query 1's box is half the target, so that the target is matched to query 0."""
     boxes = [[0.3, 0.3, 0.2, 0.2], [0.3, 0.3, 0.2, 0.1], [0.8, 0.8, 0.2, 0.2]]
     logits = torch.logit(torch.tensor([[0.9, 0.1], [0.1, 0.8], [0.7, 0.1]]))
     teacher = output_of(logits, boxes, hidden=torch.ones(1, 3, 2), neck=(FEATURE,))
@@ -108,7 +108,6 @@ def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[fl
 
 
 def test_equal_features_cost_nothing():
-    """T21."""
     teacher = teacher_of([[1.0, 0.0]], [0.5])
     for kwargs in ({}, PAPER):
         assert loss_of(teacher, FEATURE, **kwargs) == 0
@@ -128,7 +127,7 @@ def padded(feature: torch.Tensor, value: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("variant", [{}, PAPER])
 def test_padding_has_no_influence_on_mask_maximum_and_mean(variant: dict[str, object]):
-    """T22: cells of 2 pixels; what stands in the padding is the strongest response and the largest error."""
+    """Cells of 2 pixels; what stands in the padding is the strongest response and the largest error."""
     real = torch.zeros(1, 4, 6, dtype=torch.bool)
     real[:, :2, :4] = True
     plain = teacher_of([[1.0, 0.0]], [0.5])
