@@ -34,15 +34,16 @@ class SetCriterion:
 
     def __init__(
         self,
-        classification: ClassificationLoss = "focal",
-        class_weight: float | None = None,
-        l1_weight: float = 5.0,
-        giou_weight: float = 2.0,
-        class_cost: float | None = None,
-        l1_cost: float = 5.0,
-        giou_cost: float = 2.0,
-        fgl_weight: float = 0.0,
-        ddf_weight: float = 0.0,
+        *,
+        classification: ClassificationLoss,
+        class_weight: float | None,
+        l1_weight: float,
+        giou_weight: float,
+        class_cost: float | None,
+        l1_cost: float,
+        giou_cost: float,
+        fgl_weight: float,
+        ddf_weight: float,
     ):
         self.classification: ClassificationLoss = classification
         if class_weight is None:

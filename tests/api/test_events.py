@@ -12,8 +12,8 @@ from api import openapi
 from api.jobs.events import EVENTS, StateChanged, data_of
 from api.jobs.states import JobState
 from detrdistill.events import CURVES, STAGES, Stage
-from detrdistill.losses.set_criterion import SetCriterion
 from tests.support.events import step
+from tests.support.factories import criterion_of
 from tests.support.source import calls
 from worker.reporter import _curve_points
 
@@ -66,6 +66,6 @@ def test_every_stage_has_its_words():
 def test_every_curve_of_a_run_is_declared():
     """Those of the methods are declared with the methods."""
     terms = [f"{name}.{term}" for name, curve in CURVES.items() for term in curve.terms]
-    assert terms == list(SetCriterion().weights())
+    assert terms == list(criterion_of().weights())
     drawn = [point["name"] for point in _curve_points("a job", step(1))]
     assert sorted(drawn) == sorted(name for name, curve in CURVES.items() if not curve.terms)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detrdistill.catalog import Scores
+from detrdistill.catalog import ClassificationLoss, Scores
 from detrdistill.detectors.build import build_detector
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import build_methods
@@ -14,7 +14,7 @@ from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, MethodInputs, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
 from detrdistill.schema.methods import METHODS, MethodConfig, MethodKind
-from detrdistill.schema.run import ArchitectureConfig, DistillConfig
+from detrdistill.schema.run import ArchitectureConfig, CriterionConfig, DistillConfig
 
 TINY = {
     "detr": "nano",
@@ -103,6 +103,12 @@ def with_methods(config: DistillConfig, methods: Sequence[MethodConfig]) -> Dist
     return config.model_copy(update={"teachers": {name: teacher.model_copy(update={"methods": tuple(methods)})}})
 
 
+def criterion_of(classification: ClassificationLoss = "focal", **fields: object) -> SetCriterion:
+    """A detection loss as a run builds it, of a family without bins; other fields are as the schema has them."""
+    given = {"classification": classification, "fgl_weight": 0, "ddf_weight": 0} | fields
+    return SetCriterion(**CriterionConfig.model_validate(given).model_dump())
+
+
 def method_of(
     kind: MethodKind,
     teacher: DetectorShape,
@@ -113,7 +119,7 @@ def method_of(
 ) -> Any:
     """A method as a run builds it; fields that are not given are as the schema has them."""
     config = METHODS[kind].config.model_validate({"kind": kind} | fields)
-    [method] = build_methods([config], teacher, student, criterion or SetCriterion(), seed=0)
+    [method] = build_methods([config], teacher, student, criterion or criterion_of(), seed=0)
     return method
 
 
@@ -126,7 +132,7 @@ def inputs_of(
     teacher_predictions: DetectorOutput | None = None,
     criterion: SetCriterion | None = None,
 ) -> MethodInputs:
-    criterion = criterion or SetCriterion()
+    criterion = criterion or criterion_of()
     assignments = TeacherAssignments(criterion, teacher, targets)
     return MethodInputs(student, teacher, targets, criterion, assignments, extra_predictions, teacher_predictions)
 

@@ -13,8 +13,7 @@ from transformers import AutoModelForObjectDetection, DeformableDetrImageProcess
 from detrdistill.detectors import adamixer
 from detrdistill.detectors.adamixer import AdaMixerConfig, AdaMixerForObjectDetection
 from detrdistill.detectors.adamixer.geometry import to_boxes
-from detrdistill.losses.set_criterion import SetCriterion
-from tests.support.factories import output_of, targets_of
+from tests.support.factories import criterion_of, output_of, targets_of
 
 SIDE = 64
 
@@ -161,7 +160,7 @@ def test_gradients_reach_every_parameter(model: AdaMixerForObjectDetection):
 
 
 def test_it_learns_two_images_by_heart():
-    model, criterion, images = tiny().train(), SetCriterion(), pixels()
+    model, criterion, images = tiny().train(), criterion_of(), pixels()
     targets = [
         targets_of([0, 2], [[0.3, 0.3, 0.2, 0.4], [0.7, 0.6, 0.3, 0.2]]),
         targets_of([1], [[0.5, 0.4, 0.4, 0.4]]),

@@ -11,10 +11,9 @@ from detrdistill.catalog import check_queries
 from detrdistill.detectors.detector import Detector
 from detrdistill.detectors.weights import with_classes
 from detrdistill.errors import ConfigError
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import DetectorOutput
 from detrdistill.schema.run import RUN_CONFIG
-from tests.support.factories import SIDE, targets_of, tiny_detector
+from tests.support.factories import SIDE, criterion_of, targets_of, tiny_detector
 
 REFINING, TWO_STAGE = ("deformable-detr", "nano-refine"), ("deformable-detr", "nano-two-stage")
 SOFTMAX = (("detr", "nano"), ("table-transformer", "nano"))
@@ -153,7 +152,7 @@ def test_proposals_are_supervised():
     output = detector(torch.randn(1, 3, 448, 448, generator=torch.Generator().manual_seed(0)), targets)
     assert output.proposals is not None
     assert (output.proposals.boxes_BQ4 == 1).all(-1).sum() == 4 * 55
-    terms = SetCriterion("focal")(output, targets)
+    terms = criterion_of("focal")(output, targets)
     torch.stack([term for name, term in terms.items() if name.startswith("proposal")]).sum().backward()
     assert all(weight.grad.isfinite().all() for weight in detector.parameters() if weight.grad is not None)
     class_gradient = detector.model.class_embed[-1].weight.grad

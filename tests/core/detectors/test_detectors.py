@@ -10,9 +10,8 @@ from detrdistill.detectors.build import adapter_of, build_detector, make_trainab
 from detrdistill.detectors.detector import Detector
 from detrdistill.engine.components import shape_of
 from detrdistill.errors import CheckpointError
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
-from tests.support.factories import DETECTORS, SIDE, TINY, targets_of, tiny_detector
+from tests.support.factories import DETECTORS, SIDE, TINY, criterion_of, targets_of, tiny_detector
 
 TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([], [])]
 
@@ -128,7 +127,7 @@ def test_gradients_reach_every_trainable_weight(detector: Detector, pixels: torc
     queries = foreign_queries(detector)
     content = queries.content_BQD.requires_grad_()
     output = detector(pixels, TARGETS, extra_queries=[queries])
-    criterion = SetCriterion(detector.info.classification)
+    criterion = criterion_of(detector.info.classification)
     terms = criterion(output, TARGETS)
     terms |= {f"group.{name}": value for name, value in criterion(output.extra_groups[0], TARGETS).items()}
     torch.stack(list(terms.values())).sum().backward()

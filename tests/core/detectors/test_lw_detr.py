@@ -5,9 +5,8 @@ import torch
 
 from detrdistill.detectors.detector import Detector
 from detrdistill.errors import ConfigError
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import Queries
-from tests.support.factories import SIDE, targets_of, tiny_detector
+from tests.support.factories import SIDE, criterion_of, targets_of, tiny_detector
 
 TARGETS = [targets_of([0, 2], [[0.3, 0.3, 0.2, 0.2], [0.6, 0.6, 0.3, 0.2]]), targets_of([1], [[0.5, 0.4, 0.1, 0.3]])]
 
@@ -32,7 +31,7 @@ def test_the_loss_over_all_groups_is_the_librarys(detector: Detector, pixels: to
     detector.train()
     labels = [{"class_labels": target.labels_N, "boxes": target.boxes_N4} for target in TARGETS]
     theirs = detector.model(pixel_values=pixels, labels=labels).loss_dict
-    ours = SetCriterion("ia_bce")(detector(pixels, TARGETS), TARGETS)
+    ours = criterion_of("ia_bce")(detector(pixels, TARGETS), TARGETS)
     for term, name in (("classification", "loss_ce"), ("l1", "loss_bbox"), ("giou", "loss_giou")):
         torch.testing.assert_close(ours[f"detection.{term}"], theirs[name] + theirs[f"{name}_0"])
         torch.testing.assert_close(ours[f"proposal.{term}"], theirs[f"{name}_enc"])

@@ -9,10 +9,9 @@ from detrdistill.losses.box_bins import (
     edge_divergence,
     fine_grained_localization,
 )
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.matching import Assignment
 from detrdistill.outputs import BoxBins
-from tests.support.factories import SIDE, targets_of, tiny_detector
+from tests.support.factories import SIDE, criterion_of, targets_of, tiny_detector
 
 
 def pairs_of(*rows: tuple[int, int, int, int]) -> Assignment:
@@ -114,7 +113,7 @@ def test_equals_the_library():
     output = detector(torch.rand(2, 3, SIDE, SIDE), TARGETS)
     bins = output.bins
     assert bins is not None
-    criterion = SetCriterion("varifocal", fgl_weight=0.15, ddf_weight=1.5)
+    criterion = criterion_of("varifocal", fgl_weight=0.15, ddf_weight=1.5)
     pairs = criterion.match(output.logits_LBQC, output.boxes_LBQ4, TARGETS, "sigmoid")
     library = DFineLoss(detector.model.config)
     labels = [{"boxes": target.boxes_N4} for target in TARGETS]

@@ -3,10 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.matching import Assignment
 from detrdistill.outputs import Denoising, Prediction
-from tests.support.factories import output_of, targets_of
+from tests.support.factories import criterion_of, output_of, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 OTHER = [0.1, 0.1, 0.1, 0.1]
@@ -15,7 +14,7 @@ OTHER = [0.1, 0.1, 0.1, 0.1]
 def test_terms_of_one_matched_query_by_hand():
     """Query 1 predicts the box exactly at an undecided score: focal 0.043322 + 3 x 0.129965, boxes 0."""
     output = output_of([[0.0, 0.0], [0.0, 0.0]], [OTHER, BOX])
-    terms = SetCriterion()(output, [targets_of([1], [BOX])])
+    terms = criterion_of()(output, [targets_of([1], [BOX])])
     assert float(terms["detection.classification"]) == pytest.approx(0.043322 + 3 * 0.129965, abs=1e-5)
     assert float(terms["detection.l1"]) == pytest.approx(0, abs=1e-6)
     assert float(terms["detection.giou"]) == pytest.approx(0, abs=1e-6)
@@ -25,14 +24,14 @@ def test_layers_are_matched_apart_and_summed():
     one = output_of([[0.0], [0.0]], [BOX, OTHER])
     two = output_of([[[0.0], [0.0]], [[0.0], [0.0]]], [[BOX, OTHER], [OTHER, BOX]])
     targets = [targets_of([0], [BOX])]
-    first, both = SetCriterion()(one, targets), SetCriterion()(two, targets)
+    first, both = criterion_of()(one, targets), criterion_of()(two, targets)
     for name, value in first.items():
         torch.testing.assert_close(both[name], 2 * value)
 
 
 def test_terms_are_divided_by_the_number_of_targets():
     output = output_of([[0.0], [0.0]], [OTHER, OTHER])
-    terms = SetCriterion()(output, [targets_of([0, 0], [BOX, BOX])])
+    terms = criterion_of()(output, [targets_of([0, 0], [BOX, BOX])])
     assert float(terms["detection.l1"]) == pytest.approx(0.4 + 0.4 + 0.1 + 0.1, abs=1e-6)
 
 
@@ -44,7 +43,7 @@ def test_empty_images_and_more_targets_than_queries(classification: str):
     crowded = targets_of([0] * 6, [BOX] * 6)
     output = output_of(logits, boxes)
     for targets in ([targets_of([], [])] * 3, [targets_of([], []), crowded, targets_of([1], [BOX])]):
-        terms = SetCriterion(classification)(output, targets)
+        terms = criterion_of(classification)(output, targets)
         total = torch.stack(list(terms.values())).sum()
         assert torch.isfinite(total)
         total.backward(retain_graph=True)
@@ -56,8 +55,8 @@ def test_queries_may_be_permuted():
     boxes = torch.rand(2, 2, 5, 4, generator=generator) * 0.4 + 0.1
     targets = [targets_of([0, 2], [BOX, OTHER]), targets_of([1], [OTHER])]
     order = torch.tensor([3, 1, 4, 0, 2])
-    terms = SetCriterion()(output_of(logits, boxes), targets)
-    permuted = SetCriterion()(output_of(logits[:, :, order], boxes[:, :, order]), targets)
+    terms = criterion_of()(output_of(logits, boxes), targets)
+    permuted = criterion_of()(output_of(logits[:, :, order], boxes[:, :, order]), targets)
     for name, value in terms.items():
         torch.testing.assert_close(permuted[name], value)
 
@@ -73,7 +72,7 @@ def test_denoising_pairs_are_given_not_matched_and_divided_by_their_groups():
         target_P=torch.tensor([0, 0]),
         group_count=2,
     )
-    terms = SetCriterion()(replace(output, denoising=noised), [targets_of([0], [BOX])])
+    terms = criterion_of()(replace(output, denoising=noised), [targets_of([0], [BOX])])
     assert float(terms["denoising.l1"]) == pytest.approx(0.4 + 0.4 + 0.1 + 0.1, abs=1e-6)
     assert float(terms["denoising.classification"]) == pytest.approx(0.043322, abs=1e-5)
 
@@ -84,26 +83,26 @@ def test_copies_are_matched_by_themselves_and_averaged():
     copy = output_of([[0.0], [0.0]], [OTHER, BOX])
     targets = [targets_of([0], [BOX])]
     proposals = Prediction(torch.zeros(1, 1, 1), torch.tensor([[OTHER]]))
-    alone = SetCriterion()(replace(first, proposals=proposals), targets)
+    alone = criterion_of()(replace(first, proposals=proposals), targets)
     both = replace(first, proposals=proposals, query_groups=(replace(copy, proposals=proposals),))
-    terms = SetCriterion()(both, targets)
+    terms = criterion_of()(both, targets)
     assert float(terms["detection.l1"]) == pytest.approx(0, abs=1e-6)
     for name, value in alone.items():
         torch.testing.assert_close(terms[name], value)
     astray = replace(copy, boxes_LBQ4=torch.tensor([[[OTHER, OTHER]]]), proposals=proposals)
-    half = SetCriterion()(replace(both, query_groups=(astray,)), targets)
+    half = criterion_of()(replace(both, query_groups=(astray,)), targets)
     assert float(half["detection.l1"]) == pytest.approx((0.4 + 0.4 + 0.1 + 0.1) / 2, abs=1e-6)
 
 
 def test_class_agnostic_proposals_ignore_classes():
     output = output_of([[0.0, 0.0]], [BOX])
     proposals = Prediction(torch.zeros(1, 1, 2), torch.tensor([[BOX]]), class_agnostic=True)
-    terms = SetCriterion()(replace(output, proposals=proposals), [targets_of([1], [BOX])])
+    terms = criterion_of()(replace(output, proposals=proposals), [targets_of([1], [BOX])])
     assert float(terms["proposal.classification"]) == pytest.approx(0.043322, abs=1e-5)
 
 
 def test_unmatched_queries_give_no_box_loss():
-    criterion = SetCriterion()
+    criterion = criterion_of()
     logits, boxes = torch.zeros(1, 1, 3, 2), torch.tensor([[[BOX, OTHER, OTHER]]]).requires_grad_()
     pairs = Assignment(*(torch.tensor([index]) for index in (0, 0, 0, 0)))
     losses = criterion.losses(logits, boxes, pairs, [targets_of([0], [OTHER])])

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.outputs import DetectorOutput, Queries
-from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
+from tests.support.factories import criterion_of, inputs_of, method_of, output_of, shape_like, targets_of
 
 BOX = [0.5, 0.5, 0.2, 0.2]
 LEFT = [0.4, 0.5, 0.2, 0.2]
@@ -17,7 +16,7 @@ def method_for(teacher: DetectorOutput, student: DetectorOutput, **kwargs):
 
 
 def terms_of(teacher: DetectorOutput, group: DetectorOutput, assignment: str) -> dict[str, float]:
-    criterion = SetCriterion()
+    criterion = criterion_of()
     method = method_for(teacher, group, criterion=criterion, assignment=assignment)
     inputs = inputs_of(group, teacher, TARGETS, extra_predictions=(group,), criterion=criterion)
     return {name.removeprefix("query_prior."): float(value) for name, value in method(inputs).items()}

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from detrdistill.errors import ConfigError
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.target_features import cosine_mask
-from tests.support.factories import inputs_of, method_of, output_of, shape_like, targets_of
+from tests.support.factories import criterion_of, inputs_of, method_of, output_of, shape_like, targets_of
 
 FEATURE = torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])
 """Two channels, one row of two pixels: (3, 4) and (0, 2)."""
@@ -102,7 +101,7 @@ def test_ground_truth_that_a_query_is_rated_by(quality_iou: str, wanted: list[fl
     teacher = output_of(logits, boxes, hidden=torch.ones(1, 3, 2), neck=(FEATURE,))
     method = method_for(shape_like(teacher), shape_like(teacher), queries=3, quality_iou=quality_iou)
     targets = [targets_of([1, 0], [[0.3, 0.3, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]])]
-    criterion = SetCriterion(class_cost=0.0)
+    criterion = criterion_of(class_cost=0.0)
     quality = method._rated_queries(inputs_of(teacher, teacher, targets, criterion=criterion), 0)[1]
     assert quality[0].tolist() == pytest.approx(wanted, abs=1e-5)
 

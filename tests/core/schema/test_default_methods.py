@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.distillation_points import DistillationPoints
 from detrdistill.methods.feature_maps import FeatureMaps
 from detrdistill.methods.foreground_memory import ForegroundMemory
@@ -15,7 +16,7 @@ from detrdistill.methods.matched_logits import MatchedLogits
 from detrdistill.methods.query_prior import QueryPrior
 from detrdistill.methods.target_features import TargetFeatures
 from detrdistill.schema import methods as method_configs
-from detrdistill.schema.run import RUN_CONFIG, DistillConfig
+from detrdistill.schema.run import RUN_CONFIG, CriterionConfig, DistillConfig
 from examples import demo
 from tests.benchmarks import bench
 from tests.support.factories import methods_in
@@ -117,3 +118,9 @@ def test_a_method_takes_every_field_from_its_configuration():
         }
         assert kwargs.keys() == schema.model_fields.keys() - {"kind", "variant", "schedule", "gradient_share"}
         assert set(kwargs.values()) == {inspect.Parameter.empty}
+
+
+def test_the_detection_loss_takes_every_field_from_its_configuration():
+    parameters = inspect.signature(SetCriterion).parameters
+    assert parameters.keys() == CriterionConfig.model_fields.keys()
+    assert {parameter.default for parameter in parameters.values()} == {inspect.Parameter.empty}

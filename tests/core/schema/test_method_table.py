@@ -10,11 +10,10 @@ from detrdistill.engine.components import build_methods
 from detrdistill.errors import ConfigError
 from detrdistill.events import CURVES
 from detrdistill.files.black_boxes import BlackBox
-from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, Method
 from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodConfig, MethodKind
 from detrdistill.schema.run import DETECTION_TERMS, RUN_CONFIG, DistillConfig
-from tests.support.factories import methods_in
+from tests.support.factories import criterion_of, methods_in
 
 SHAPE = DetectorShape(
     width=16,
@@ -39,7 +38,7 @@ def config_of(kind: MethodKind, variant: str | None = None) -> DistillConfig:
 
 
 def built(kind: MethodKind, variant: str | None = None) -> Method:
-    [method] = build_methods(methods_in(config_of(kind, variant)), SHAPE, SHAPE, SetCriterion(), seed=0)
+    [method] = build_methods(methods_in(config_of(kind, variant)), SHAPE, SHAPE, criterion_of(), seed=0)
     return method
 
 
