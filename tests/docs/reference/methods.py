@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodInfo
-from detrdistill.schema.run import DistillConfig
+from detrdistill.schema.run import DEFAULT_METHODS
 from tests.docs.reference import configuration
 from tests.docs.reference.equations import Mention, mentions
 from tests.docs.reference.markdown import code, document, listed, table
@@ -23,7 +23,7 @@ Losses and detectors that name the paper of an equation.
 
 def page() -> str:
     """The page."""
-    used = {method.kind for method in DistillConfig(kind="distill").methods}
+    used = {method.kind for method in DEFAULT_METHODS}
     overview = (
         (f"[{kind}](#{kind})", info.title, "yes" if kind in used else "", listed(info.needs), info.summary)
         for kind, info in METHODS.items()
