@@ -49,7 +49,7 @@ _OLD = """
     Guide Lesson Moment at_work Asked wish wishes answer taught beside instead views Source Input input_of
     copies groups found_BQ real_BHW start_as_published start_class_head draw_by_xavier reset_vit box_start
     Learner evaluated own_average knobs Signals origin further_teachers further_teacher_ids pairing beat
-    last_words look Complaints Dot image backbone
+    last_words look Complaints Dot picture trunk
 """
 OLD_IDENTIFIERS = frozenset(_OLD.split())
 """Private words that were replaced by those of the field; `docs/glossary.md` has those."""

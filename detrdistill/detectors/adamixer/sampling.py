@@ -47,7 +47,7 @@ def sample_3d(features: Sequence[Tensor], points_BQGI3: Tensor, strides: Sequenc
         features: `feature_BDHW` of each level, float32; its channels are split into G groups.
         points_BQGI3: as `SamplingPoints` gives them.
         strides: pixels per cell of each level. A map reaches `W * stride` to the right, which is more than the
-            image where its side is no multiple of the stride.
+            image where its side is not divisible by the stride.
 
     Returns:
         `[B, Q, G, I, E]`.
