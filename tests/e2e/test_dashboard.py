@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from transformers import AutoModelForObjectDetection
 
+from detrdistill.schema.methods import METHODS
 from tests.support.uploads import write_teacher, zip_of
 
 pytestmark = pytest.mark.browser
@@ -60,7 +61,7 @@ def test_a_job_from_the_form_to_the_weights(page: Page, archives: dict[str, Path
 
     expect(page.get_by_role("heading", name=re.compile("rectangles"))).to_be_visible()
     expect(page.get_by_text("images/s")).to_be_visible(timeout=150_000)
-    expect(page.get_by_text("Matched logits", exact=True)).to_be_visible()
+    expect(page.get_by_text(METHODS["matched_logits"].title, exact=True)).to_be_visible()
     screenshot(page, "running")
     page.reload()
     expect(page.get_by_role("progressbar", name="progress")).to_be_visible()

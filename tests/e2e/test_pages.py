@@ -6,20 +6,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from detrdistill.events import CURVES
+from detrdistill.schema.methods import METHODS
 from tests.e2e import answers
 from tests.e2e.answers import checkpoint, dataset, id_of, job, problem, result, serve, serve_list
 
 pytestmark = pytest.mark.browser
 
-METHODS = {
-    "matched_logits": ("classification", "l1", "giou", "contrastive"),
-    "target_features": ("features",),
-    "query_prior": ("classification", "l1", "giou"),
-    "distillation_points": ("classification", "l1", "giou"),
-    "foreground_memory": ("foreground", "background"),
-    "feature_maps": ("features",),
-}
-TERMS = [f"{method}.{term}" for method, terms in METHODS.items() for term in terms]
+TERMS = [f"{kind}.{term}" for kind, method in METHODS.items() for term in method.terms]
 
 
 @pytest.fixture
@@ -191,10 +185,9 @@ def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
     serve(quiet_page, f"/jobs/{id_of(1)}/metrics", {"series": series, "evaluations": []})
     serve(quiet_page, f"/jobs/{id_of(1)}/artifacts", {"data": []})
     quiet_page.goto(f"/view/jobs/{id_of(1)}")
-    for title in ("Target-aware features", "Distillation points (KD-DETR)", "Foreground memory (CLoCKDistill)"):
-        expect(quiet_page.get_by_role("heading", name=title)).to_be_visible()
-    for title in ("Whole feature maps", "Teacher helper: Matched logits", "Gradient norm", "Of tomorrow", "Novel"):
-        expect(quiet_page.get_by_role("heading", name=title)).to_be_visible()
+    titles = [*(method.title for method in METHODS.values()), CURVES["grad_norm"].title, "Of tomorrow", "Novel"]
+    for title in (*titles, f"Teacher helper: {METHODS['matched_logits'].title}"):
+        expect(quiet_page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(quiet_page.locator("figure")).to_have_count(len([name for name in names if "." in name]))
     expect(quiet_page.locator("canvas")).to_have_count(len(names))
     for width in (1280, 1000, 1280, 500, 390):

@@ -3,33 +3,20 @@ import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
 
 import type { EvaluationView, JobDetail, JobMetrics } from "./client";
-import { artifactsQuery, healthQuery, invalidate, isActive, jobQuery, metricsQuery } from "./queries";
+import type { EventData, JobEvent } from "./events";
+import { artifactsQuery, catalogQuery, healthQuery, invalidate, isActive, jobQuery, metricsQuery } from "./queries";
 import { follow } from "./stream/follow";
-import type { JobEvent } from "./stream/hub";
 
-export type { JobEvent };
 export type LiveState = "live" | "reconnecting" | "ended";
 
 export interface Live {
   state: LiveState;
   /** When the newest event came, in ms since 1970. */
   lastAt: number | null;
-  /** The latest events but for steps. */
+  /** The latest events but for those of training steps. */
   events: JobEvent[];
   /** Images per second. */
   speed: number | null;
-}
-
-interface StepData {
-  role: "student" | "control";
-  step: number;
-  epoch: number;
-  lr: number;
-  losses: Record<string, number>;
-  grad_norm: number;
-  images_per_second: number;
-  progress: number;
-  eta_seconds: number;
 }
 
 const KEPT = 1000;
@@ -55,16 +42,17 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
     const flush = () => {
       if (pending.length === 0) return;
       const batch = pending.splice(0);
-      const notable = batch.filter((event) => event.kind !== "step");
+      const notable = batch.filter(({ data }) => data.losses === undefined);
       if (notable.length > 0) setEvents((before) => [...before, ...notable].slice(-KEPT));
-      const step = batch.findLast((event) => event.kind === "step");
-      if (step) setSpeed((step.data as unknown as StepData).images_per_second);
+      const speed = batch.findLast(({ data }) => data.images_per_second !== undefined)?.data.images_per_second;
+      if (speed !== undefined) setSpeed(speed);
       applyToJob(cache, id, batch);
       unseen = [...unseen, ...batch];
       if (cache.getQueryData(metricsQuery(id).queryKey) === undefined) return;
       const points = unseen;
       unseen = [];
-      cache.setQueryData(metricsQuery(id).queryKey, (old) => old && points.reduce(withEvent, old));
+      const single = (cache.getQueryData(catalogQuery.queryKey)?.curves ?? []).map(({ name }) => name);
+      cache.setQueryData(metricsQuery(id).queryKey, (old) => old && points.reduce((all, { data }) => withEvent(all, data, single), old));
     };
 
     const timer = setInterval(flush, FLUSH_MS);
@@ -100,13 +88,11 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
 
 type JobQuery = typeof jobQuery | typeof metricsQuery | typeof artifactsQuery;
 
-/** What is read again after an event. */
-const REFRESHES: Record<string, JobQuery[]> = {
+/** What is read again after an event that has such a field. */
+const REFRESHES: Partial<Record<keyof EventData, JobQuery[]>> = {
   state: [jobQuery, metricsQuery, artifactsQuery],
   stage: [metricsQuery], // a run that begins again repeats steps that are drawn already
-  requeued: [jobQuery, metricsQuery, artifactsQuery],
-  artifacts: [artifactsQuery],
-  checkpoint: [artifactsQuery],
+  file: [artifactsQuery],
 };
 
 function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
@@ -114,43 +100,48 @@ function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
   const fresh = batch.filter((event) => event.id > shown); // the page was loaded with the others
   const change = (values: (old: JobDetail) => Partial<JobDetail>) =>
     cache.setQueryData(jobQuery(id).queryKey, (old) => old && { ...old, ...values(old) });
-  for (const { kind, data } of fresh) {
-    if (kind === "step") change(() => ({ progress: data.progress as number, eta_seconds: data.eta_seconds as number }));
-    else if (kind === "stage") change(() => ({ stage: data.stage as JobDetail["stage"] }));
-    else if (kind === "evaluated" && !data.teacher) {
-      // further teachers have names, and their place in the log and the result
-      const { role, ap } = evaluationOf(data);
-      change((old) => ({ ap: { ...old.ap, [role]: Math.max(ap, old.ap[role] ?? -1) } }));
-    }
+  for (const { data } of fresh) {
+    const { progress, eta_seconds, stage } = data;
+    if (progress !== undefined) change(() => ({ progress, eta_seconds: eta_seconds ?? null }));
+    if (stage !== undefined) change(() => ({ stage }));
+    const row = evaluationOf(data);
+    if (row) change((old) => ({ ap: { ...old.ap, [row.role]: Math.max(row.ap, old.ap[row.role] ?? -1) } }));
   }
-  const stale = new Set(fresh.flatMap(({ kind }) => REFRESHES[kind] ?? []));
+  const stale = new Set(fresh.flatMap(({ data }) => (Object.keys(data) as (keyof EventData)[]).flatMap((field) => REFRESHES[field] ?? [])));
   invalidate(cache, ...[...stale].map((query) => query(id)));
 }
 
-const evaluationOf = (data: Record<string, unknown>) => ({ ...(data.metrics as object), ...data }) as EvaluationView;
-
-/** Metrics with one more event; an event that they have already changes nothing. */
-function withEvent(metrics: JobMetrics, { kind, data }: JobEvent): JobMetrics {
-  if (kind === "step") return withStep(metrics, data as unknown as StepData);
-  return kind === "evaluated" && !data.teacher ? withEvaluation(metrics, evaluationOf(data)) : metrics;
+/** The row of a table that an event is; further teachers have names, and their place in the log and the result. */
+function evaluationOf({ role, teacher, step, epoch, metrics }: EventData): EvaluationView | undefined {
+  if (!metrics || !role || teacher || step === undefined || epoch === undefined) return undefined;
+  return { ...metrics, role, step, epoch };
 }
 
-function withStep(metrics: JobMetrics, step: StepData): JobMetrics {
-  const { role } = step;
-  const values = new Map(Object.entries({ ...step.losses, lr: step.lr, grad_norm: step.grad_norm }));
+/** Metrics with one more event; an event that they have already changes nothing. `single`: names of curves without terms. */
+export function withEvent(metrics: JobMetrics, data: EventData, single: readonly string[]): JobMetrics {
+  const row = evaluationOf(data);
+  if (row) return withEvaluation(metrics, row);
+  return data.losses ? withStep(metrics, data, single) : metrics;
+}
+
+function withStep(metrics: JobMetrics, data: EventData, single: readonly string[]): JobMetrics {
+  const { role, step, epoch, losses } = data;
+  if (role === undefined || step === undefined || epoch === undefined) return metrics;
+  const measured = Object.entries(data).filter(([name, value]) => single.includes(name) && typeof value === "number");
+  const values = new Map<string, number>([...(measured as [string, number][]), ...Object.entries(losses ?? {})]);
   const series = metrics.series.map((curve) => {
     const value = curve.role === role ? values.get(curve.name) : undefined;
     if (value === undefined) return curve;
     values.delete(curve.name);
-    if (step.step <= (curve.steps.at(-1) ?? -1)) return curve;
+    if (step <= (curve.steps.at(-1) ?? -1)) return curve;
     return {
       ...curve,
-      steps: [...curve.steps, step.step],
-      epochs: [...curve.epochs, step.epoch],
+      steps: [...curve.steps, step],
+      epochs: [...curve.epochs, epoch],
       values: [...curve.values, value],
     };
   });
-  const started = [...values].map(([name, value]) => ({ role, name, steps: [step.step], epochs: [step.epoch], values: [value] }));
+  const started = [...values].map(([name, value]) => ({ role, name, steps: [step], epochs: [epoch], values: [value] }));
   return { ...metrics, series: [...series, ...started] };
 }
 

@@ -3,13 +3,7 @@ import { createParser } from "eventsource-parser";
 
 import { omit } from "@/lib/omit";
 
-export interface JobEvent {
-  id: number;
-  job: string;
-  kind: string;
-  at: string;
-  data: Record<string, unknown>;
-}
+import type { EventData, JobEvent } from "../events";
 
 /** The jobs a tab subscribes to, each with the newest event it has. */
 export type Subscriptions = Record<string, number>;
@@ -172,7 +166,7 @@ function address(positions: Map<string, number>): string {
 
 /** The id of an event holds the newest id of each job, in the order in which they were asked for. */
 function parsed(event: { id?: string | undefined; event?: string | undefined; data: string }, jobs: string[]): JobEvent {
-  const { at, job_id: job, ...data } = JSON.parse(event.data) as { at: string; job_id: string } & Record<string, unknown>;
+  const { at, job_id: job, ...data } = JSON.parse(event.data) as { at: string; job_id: string } & EventData;
   const id = Number((event.id ?? "").split(",")[jobs.indexOf(job)]);
   return { id, job, kind: event.event ?? "message", at, data };
 }

@@ -5,6 +5,7 @@ import { useJobMetrics } from "@/api/queries";
 import { Card, Notice } from "@/components/basics";
 import { Chart, type Curve } from "@/components/Chart";
 import { type Group, groups, singles } from "@/features/job/terms";
+import { useNames } from "@/lib/catalog";
 import { formatAp } from "@/lib/format";
 import { ROLES } from "@/lib/roles";
 
@@ -18,10 +19,11 @@ function short(value: number): string {
 export function Curves({ job }: { job: JobDetail }) {
   const query = useJobMetrics(job.id);
   const metrics = query.data;
+  const known = useNames();
   const ap = useMemo(() => (metrics ? apCurves(metrics) : []), [metrics]);
   if (!metrics) return query.error ? <Notice tone="bad" title="The curves could not be loaded">{query.error.message}</Notice> : null;
   if (metrics.series.length + metrics.evaluations.length === 0) return null;
-  const [total, ...others] = singles(metrics);
+  const [total, ...others] = singles(metrics, known);
   return (
     <div className="grid gap-5 lg:grid-cols-2 lg:[&>:last-child:nth-child(odd)]:col-span-2">
       {ap.length > 0 && (
@@ -30,7 +32,7 @@ export function Curves({ job }: { job: JobDetail }) {
         </Card>
       )}
       {total && <SingleChart key={total[0]} metrics={metrics} name={total[0]} title={total[1]} />}
-      {groups(metrics, job.config).map((group) => (
+      {groups(metrics, job.config, known).map((group) => (
         <GroupChart key={group.key} metrics={metrics} group={group} />
       ))}
       {others.map(([name, title]) => (

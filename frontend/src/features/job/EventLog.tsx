@@ -1,16 +1,17 @@
-import type { JobEvent } from "@/api/live";
+import type { EventData, JobEvent } from "@/api/events";
 import { Card } from "@/components/basics";
-import { activityOf } from "@/features/job/stages";
+import { type Names, activityOf, inWords, useNames } from "@/lib/catalog";
 import { formatAp, formatClock } from "@/lib/format";
 
 export function EventLog({ events }: { events: JobEvent[] }) {
+  const names = useNames();
   return (
     <Card title="Events">
       <ol tabIndex={0} aria-label="events" className="max-h-72 space-y-1 overflow-y-auto text-sm">
         {events.toReversed().map((event) => (
           <li key={event.id} className="flex gap-3">
             <time className="font-mono text-xs leading-5 text-faint">{formatClock(event.at)}</time>
-            <span>{describeEvent(event)}</span>
+            <span>{describeEvent(event, names)}</span>
           </li>
         ))}
       </ol>
@@ -18,31 +19,22 @@ export function EventLog({ events }: { events: JobEvent[] }) {
   );
 }
 
-function describeEvent({ kind, data }: JobEvent): string {
-  const text = (key: string) => String(data[key] ?? "");
-  const model = data.teacher ? `teacher ${text("teacher")}` : text("role");
-  switch (kind) {
-    case "state": {
-      const why = (data.error as { message?: string } | undefined)?.message;
-      return `${data.cancel_requested ? "cancellation requested" : text("state")}${why ? `: ${why}` : ""}`;
-    }
-    case "stage":
-      return activityOf(text("stage"));
-    case "weights_loaded": {
-      const missing = (data.missing as string[]).length;
-      return `${model} weights: ${text("loaded")} of ${text("total")} tensors${missing ? `, ${missing} missing` : ""}`;
-    }
-    case "evaluated":
-      return `${model} AP ${formatAp((data.metrics as { ap: number }).ap)} at epoch ${Number(data.epoch).toFixed(1)}`;
-    case "checkpoint":
-      return `checkpoint of the ${text("role")} at step ${text("step")}`;
-    case "failed":
-      return text("message");
-    case "finished": {
-      const verdict = (data.result as { verdict?: string | null } | undefined)?.verdict;
-      return verdict ? `finished: ${verdict}` : "finished";
-    }
-    default:
-      return kind.replaceAll("_", " ");
+/** An event by what its fields say; one that says nothing of interest by what the catalog says of it. */
+export function describeEvent({ kind, data }: Pick<JobEvent, "kind" | "data">, names: Pick<Names, "events" | "stages">): string {
+  const { state, stage, metrics, epoch, loaded, total, missing = [], file, role, step, message, result } = data;
+  const name = inWords(kind);
+  if (state) return joined(data.cancel_requested ? "cancellation requested" : state, data.error?.message);
+  if (stage) return activityOf(stage, names);
+  if (metrics) return `${modelOf(data)} AP ${formatAp(metrics.ap)} at epoch ${Number(epoch).toFixed(1)}`;
+  if (loaded !== undefined) {
+    return `${modelOf(data)} weights: ${loaded} of ${total} tensors${missing.length > 0 ? `, ${missing.length} missing` : ""}`;
   }
+  if (file) return `${name} of the ${role} at step ${step}`;
+  if (message) return message;
+  if (result) return joined(name, result.verdict);
+  return names.events.find((known) => known.name === kind)?.description ?? name;
 }
+
+const modelOf = ({ role, teacher }: EventData) => (teacher ? `teacher ${teacher}` : (role ?? ""));
+
+const joined = (what: string, why: string | null | undefined) => (why ? `${what}: ${why}` : what);

@@ -2,55 +2,52 @@ import { expect, it } from "vitest";
 
 import type { JobDetail, JobMetrics } from "@/api/client";
 import { groups, singles } from "@/features/job/terms";
-import { METHODS } from "@/lib/methods";
+import { CATALOG, KINDS } from "@/testing/catalog";
 
 const metrics = (...names: string[]): JobMetrics => ({
   series: names.map((name) => ({ role: "student", name, steps: [1], epochs: [1], values: [1] })),
   evaluations: [],
 });
 
-const config = (values: object) => ({ kind: "distill", ...values }) as unknown as JobDetail["config"];
+const CONFIG = { kind: "distill", further_teachers: { helper: {} } } as unknown as JobDetail["config"];
 
 const NAMES = [
+  "detection.novel",
   "detection.giou",
   "detection.classification",
-  "proposal.l1",
-  ...METHODS.map(({ kind }) => `${kind}.features`),
-  "helper.matched_logits.l1",
+  ...KINDS.toReversed().map((kind) => `${kind}.l1`),
+  `helper.${KINDS[0]}.l1`,
   "helper.of_tomorrow.some_term",
   "of_tomorrow.glow",
   "stray.a.b",
-  "total",
-  "lr",
-  "grad_norm",
   "temperature",
+  "lr",
+  "total",
 ];
 
 it("every curve is drawn once, known or not", () => {
   const all = metrics(...NAMES);
-  const chosen = config({ methods: [{ kind: "query_prior" }], further_teachers: { helper: {} } });
-  const drawn = [...singles(all).map(([name]) => name), ...groups(all, chosen).flatMap(({ terms }) => terms.map(([name]) => name))];
-  expect(drawn.toSorted()).toEqual(NAMES.toSorted());
+  for (const known of [CATALOG, { methods: [], curves: [] }]) {
+    const drawn = [...singles(all, known).map(([name]) => name), ...groups(all, CONFIG, known).flatMap(({ terms }) => terms.map(([name]) => name))];
+    expect(drawn.toSorted()).toEqual(NAMES.toSorted());
+  }
 });
 
-it("groups have titles and an order", () => {
-  const chosen = config({ methods: [{ kind: "query_prior" }, { kind: "matched_logits" }], further_teachers: { helper: {} } });
-  const found = groups(metrics(...NAMES), chosen);
+it("charts have the titles and the order of the catalog; others follow under their own names", () => {
+  const found = groups(metrics(...NAMES), CONFIG, CATALOG);
   expect(found.map(({ title }) => title)).toEqual([
     "Detection loss",
-    "Proposals",
-    "Query prior",
-    "Matched logits",
-    "Distillation points (KD-DETR)",
-    "Whole feature maps",
-    "Foreground memory (CLoCKDistill)",
+    ...KINDS.map((kind) => `Title of ${kind}`),
     "Of tomorrow",
     "Stray",
-    "Target-aware features",
-    "Teacher helper: Matched logits",
+    `Teacher helper: Title of ${KINDS[0]}`,
     "Teacher helper: Of tomorrow",
   ]);
-  expect(found[0]?.terms).toEqual([["detection.classification", "classification"], ["detection.giou", "giou"]]);
+  expect(found[0]?.terms).toEqual([
+    ["detection.classification", "classification"],
+    ["detection.giou", "giou"],
+    ["detection.novel", "novel"],
+  ]);
   expect(found.at(-1)?.terms).toEqual([["helper.of_tomorrow.some_term", "some term"]]);
-  expect(singles(metrics(...NAMES)).map(([, title]) => title)).toEqual(["Total loss", "Learning rate", "Gradient norm", "Temperature"]);
+  expect(singles(metrics(...NAMES), CATALOG).map(([, title]) => title)).toEqual(["Total loss", "Learning rate", "Temperature"]);
 });

@@ -1,6 +1,6 @@
-/** The curves of a job as groups of charts. Every curve finds a place, whatever its name. */
+/** The curves of a job as groups of charts, in the order of the catalog. Every curve finds a place, whatever its name. */
 import type { JobDetail, JobMetrics } from "@/api/client";
-import { titleOf } from "@/lib/methods";
+import { type Names, inWords, titleOf } from "@/lib/catalog";
 
 export interface Group {
   key: string;
@@ -9,44 +9,40 @@ export interface Group {
   terms: [name: string, label: string][];
 }
 
-const DETECTION: Record<string, string> = { detection: "Detection loss", proposal: "Proposals", denoising: "Denoising" };
-const SINGLE: Record<string, string> = { total: "Total loss", lr: "Learning rate", grad_norm: "Gradient norm" };
-/** The usual terms in the usual order; others follow. */
-const TERMS = ["classification", "l1", "giou"];
+type Known = Pick<Names, "methods" | "curves">;
 
 /** Names of curves without a dot: a chart each. */
-export const singles = (metrics: JobMetrics): [name: string, title: string][] =>
+export const singles = (metrics: JobMetrics, known: Known): [name: string, title: string][] =>
   names(metrics)
     .filter((name) => !name.includes("."))
-    .sort(byOrder(Object.keys(SINGLE)))
-    .map((name) => [name, SINGLE[name] ?? titleOf(name)]);
+    .sort(byOrder(known.curves.map(({ name }) => name)))
+    .map((name) => [name, titleOf(name, known)]);
 
 /** `<loss or method>.<term>`, and `<teacher>.<method>.<term>` of further teachers. */
-export function groups(metrics: JobMetrics, config: JobDetail["config"]): Group[] {
-  const distilled = config.kind === "distill" ? config : undefined;
-  const teachers = Object.keys(distilled?.further_teachers ?? {});
+export function groups(metrics: JobMetrics, config: JobDetail["config"], known: Known): Group[] {
+  const teachers = Object.keys((config.kind === "distill" ? config.further_teachers : null) ?? {});
   const found = new Map<string, string[]>();
   for (const name of names(metrics).filter((one) => one.includes("."))) {
     const parts = name.split(".");
     const key = parts.slice(0, teachers.includes(parts[0] ?? "") && parts.length > 2 ? 2 : 1).join(".");
     found.set(key, [...(found.get(key) ?? []), name]);
   }
-  const order = [...Object.keys(DETECTION), ...(distilled?.methods ?? []).map(({ kind }) => kind)];
+  const order = [...known.curves, ...known.methods.map(({ kind, terms }) => ({ name: kind as string, terms }))];
+  const termsOf = (key: string) => order.find(({ name }) => name === key.split(".").at(-1))?.terms ?? [];
   return [...found.keys()]
-    .sort((a, b) => Number(a.includes(".")) - Number(b.includes(".")) || byOrder(order)(a, b))
+    .sort((a, b) => Number(a.includes(".")) - Number(b.includes(".")) || byOrder(order.map(({ name }) => name))(a, b))
     .map((key) => ({
       key,
-      title: titleOfGroup(key),
+      title: titleOfGroup(key, known),
       terms: (found.get(key) ?? [])
-        .sort(byOrder(TERMS.map((term) => `${key}.${term}`)))
-        .map((name) => [name, name.slice(key.length + 1).replaceAll(/[._]/g, " ")]),
+        .sort(byOrder(termsOf(key).map((term) => `${key}.${term}`)))
+        .map((name) => [name, inWords(name.slice(key.length + 1))]),
     }));
 }
 
-function titleOfGroup(key: string): string {
-  const [teacher, method] = key.split(".");
-  if (method !== undefined) return `Teacher ${teacher}: ${titleOf(method)}`;
-  return DETECTION[key] ?? titleOf(key);
+function titleOfGroup(key: string, known: Known): string {
+  const [name = "", method] = key.split(".");
+  return method === undefined ? titleOf(name, known) : `Teacher ${name}: ${titleOf(method, known)}`;
 }
 
 const names = (metrics: JobMetrics) => [...new Set(metrics.series.map(({ name }) => name))];
