@@ -7,7 +7,7 @@ import { CheckField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
 import { Uploader } from "@/components/Uploader";
 import { ClassMap } from "@/features/new-job/ClassMap";
-import { type Change, type Config, type Draft, type Json, type ProblemAt, SECOND, isObject } from "@/features/new-job/draft";
+import { type Change, type Config, type Draft, type Json, type Offered, type ProblemAt, SECOND, isObject, methodOfSecond } from "@/features/new-job/draft";
 import { valueAt } from "@/features/new-job/document";
 import { describeCheckpoint, describeDataset, partialCoverage } from "@/lib/describe";
 import { omit } from "@/lib/omit";
@@ -19,13 +19,14 @@ interface Props {
   problemAt: ProblemAt;
   /** The configuration as it would be sent; undefined while its JSON is broken. */
   config: Config | undefined;
+  offered: Offered;
   /** The configuration is edited as JSON, class names too. */
   asJson: boolean;
   /** The service refused a checkpoint that fills only a part of its detector. */
   partial: boolean;
 }
 
-export function DataAndTeacher({ draft, change, problemAt, config, asJson, partial }: Props) {
+export function DataAndTeacher({ draft, change, problemAt, config, offered, asJson, partial }: Props) {
   const datasets = useDatasets();
   const checkpoints = useCheckpoints();
   const [uploading, setUploading] = useState<"datasets" | "checkpoints" | null>(null);
@@ -33,6 +34,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
   const known = rowsOf(checkpoints);
   const ours = rowsOf(datasets).find(({ id }) => id === draft.datasetId)?.classes ?? [];
   const chosen = [draft.teacherId, ...Object.values(draft.furtherIds), draft.studentId].map((id) => known.find((row) => row.id === id));
+  const taught = methodOfSecond(offered);
   const part = chosen.map((row) => row && partialCoverage(row)).find(Boolean);
 
   const classMap = (teacher: string, id: string) =>
@@ -92,7 +94,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, asJson, parti
                   onChange={(id) => chooseFurther(name, id)}
                   describe={describeCheckpoint}
                   empty="none"
-                  hint={name === SECOND && !asJson ? "Adds its matched logits, in the recommended variant." : undefined}
+                  hint={name === SECOND && !asJson && taught ? `Adds one method: ${taught.title}.` : undefined}
                   problem={problemAt(`/further_teacher_ids/${name}`)}
                 />
                 {classMap(name, draft.furtherIds[name] ?? "")}

@@ -1,15 +1,15 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import { useNavigate } from "react-router";
 
-import { ApiProblem, type JobCreate } from "@/api/client";
+import { ApiProblem, type Catalog, type JobCreate } from "@/api/client";
 import { useCatalog, useCreateJob } from "@/api/queries";
-import { Button, Card, Notice } from "@/components/basics";
+import { Button, Card, Loading, Notice } from "@/components/basics";
 import { SegmentedControl, TextField } from "@/components/Field";
 import { namedTwice } from "@/features/new-job/ClassMap";
 import { ErrorSummary } from "@/features/new-job/ErrorSummary";
 import { DataAndTeacher } from "@/features/new-job/DataAndTeacher";
 import { keptFields, parseDocument, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
-import { type Change, type Config, EMPTY, type ProblemAt, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
+import { type Change, type Config, type ProblemAt, emptyDraft, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
 import { Recipe } from "@/features/new-job/Recipe";
 import { RecipeField } from "@/features/new-job/RecipeField";
 import { Student } from "@/features/new-job/Student";
@@ -23,10 +23,15 @@ const KINDS = [
 ] as const;
 
 export function NewJobPage() {
+  const { data: catalog, error } = useCatalog();
+  if (catalog) return <NewJob catalog={catalog} />;
+  return error ? <Notice tone="bad" title="The catalog could not be loaded">{error.message}</Notice> : <Loading />;
+}
+
+function NewJob({ catalog }: { catalog: Catalog }) {
   const navigate = useNavigate();
   const create = useCreateJob();
-  const recipes = useCatalog().data?.recipes ?? [];
-  const [draft, setDraft] = useState(EMPTY);
+  const [draft, setDraft] = useState(() => emptyDraft(catalog.methods));
   const [json, setJson] = useState<string | null>(null);
   const [jsonError, setJsonError] = useState<string | null>(null);
   const [sent, setSent] = useState<JobCreate | null>(null);
@@ -34,7 +39,7 @@ export function NewJobPage() {
   const page = useRef<HTMLDivElement>(null);
 
   const change: Change = (values) => setDraft((old) => ({ ...old, ...values }));
-  const config = json === null ? toConfig(draft) : tryParse(json);
+  const config = json === null ? toConfig(draft, catalog.methods) : tryParse(json);
   const problem = create.error instanceof ApiProblem ? create.error : null;
   const request = config && toRequest(draft, config);
   const open = (problem?.fields ?? []).filter(({ pointer }) => unchanged(sent, request, pointer));
@@ -52,7 +57,7 @@ export function NewJobPage() {
     event.preventDefault();
     if (json === null && Object.values(draft.classMaps).some(namedTwice)) return; // said at the field
     try {
-      const chosen = json === null ? toConfig(draft) : (parseDocument(json) as unknown as Config);
+      const chosen = json === null ? toConfig(draft, catalog.methods) : (parseDocument(json) as unknown as Config);
       const body = toRequest(draft, chosen);
       setJsonError(null);
       setSent(body);
@@ -64,13 +69,11 @@ export function NewJobPage() {
     }
   };
 
-  const recipeOf = (name: string) => recipes.find((recipe) => recipe.name === name)?.config;
-  const needsCheckpoint = (name: string) => recipes.find((recipe) => recipe.name === name)?.needs_checkpoint ?? false;
   const switchView = () => {
     setJsonError(null);
-    if (json === null) return setJson(JSON.stringify(toConfig(draft), null, 2));
+    if (json === null) return setJson(JSON.stringify(toConfig(draft, catalog.methods), null, 2));
     try {
-      setDraft(withDocument(draft, json, recipeOf));
+      setDraft(withDocument(draft, json, catalog));
       setJson(null);
     } catch (error) {
       setJsonError(`The form cannot show this: ${(error as Error).message}`);
@@ -94,6 +97,7 @@ export function NewJobPage() {
         change={change}
         problemAt={problemAt}
         config={config}
+        offered={catalog.methods}
         asJson={json !== null}
         partial={problem?.problem.code === "checkpoint_partial"}
       />
@@ -111,7 +115,8 @@ export function NewJobPage() {
             />
             <RecipeField
               draft={draft}
-              choose={(name) => setDraft(withRecipe(draft, name, recipeOf(name), needsCheckpoint(name)))}
+              recipes={catalog.recipes}
+              choose={(name) => setDraft(withRecipe(draft, name, catalog))}
               disabled={json !== null}
               problemAt={problemAt}
             />
@@ -119,9 +124,9 @@ export function NewJobPage() {
         </Card>
         {json === null ? (
           <>
-            <Student draft={draft} change={change} problemAt={problemAt} />
-            <Recipe draft={draft} change={change} problemAt={problemAt} />
-            <KeptFields pointers={keptFields(draft.document, draft.kind)} drop={() => change({ document: {} })} />
+            <Student draft={draft} families={catalog.families} change={change} problemAt={problemAt} />
+            <Recipe draft={draft} offered={catalog.methods} change={change} problemAt={problemAt} />
+            <KeptFields pointers={keptFields(draft.document, draft.kind, catalog.methods)} drop={() => change({ document: {} })} />
           </>
         ) : (
           <Card title="Configuration">

@@ -1,11 +1,13 @@
+import type { MethodView } from "@/api/client";
 import { Card } from "@/components/basics";
 import { CheckField, SelectField, TextField } from "@/components/Field";
-import { type Change, type Draft, type MethodDraft, type ProblemAt, toConfig } from "@/features/new-job/draft";
-import { METHODS, type MethodKind } from "@/lib/methods";
+import { type Change, type Draft, type MethodDraft, type Offered, type ProblemAt, toConfig } from "@/features/new-job/draft";
+import type { MethodKind } from "@/lib/catalog";
 import { FIELD_LABELS, type FieldPointer } from "@/lib/pointers";
 
 interface Props {
   draft: Draft;
+  offered: Offered;
   change: Change;
   problemAt: ProblemAt;
 }
@@ -19,59 +21,24 @@ export function Recipe(props: Props) {
   );
 }
 
-function Methods({ draft, change, problemAt }: Props) {
+function Methods({ draft, offered, change, problemAt }: Props) {
   const set = (kind: MethodKind, values: Partial<MethodDraft>) =>
     change({ methods: { ...draft.methods, [kind]: { ...draft.methods[kind], ...values } } });
-  const config = toConfig(draft);
+  const config = toConfig(draft, offered);
   const sent = config.kind === "distill" ? (config.methods ?? []).map(({ kind }) => kind) : [];
   return (
     <Card title={FIELD_LABELS["/config/methods"]}>
       <ProblemLine problem={problemAt("/config/methods", "/config")} />
       <div className="divide-y divide-line">
-        {METHODS.map(({ kind, title, hint, options }) => {
-          const method = draft.methods[kind];
-          const at = `/config/methods/${sent.indexOf(kind)}`;
-          const problems = ["", "/source", "/variant", "/form", "/class_weight"].map((field) => at + field);
-          return (
-            <div key={kind} className="grid items-start gap-3 py-3 first:pt-0 md:grid-cols-[1fr_9rem_7rem]">
-              <CheckField
-                label={title}
-                hint={hint}
-                checked={method.on}
-                onChange={(event) => set(kind, { on: event.target.checked })}
-              />
-              {options ? (
-                <SelectField
-                  label="Variant"
-                  value={method.choice}
-                  disabled={!method.on}
-                  onChange={(event) => set(kind, { choice: event.target.value })}
-                  problem={method.on ? problemAt(...problems) : undefined}
-                >
-                  {method.choice === "" && <option value="">default</option>}
-                  {Object.entries(options).map(([value, label]) => (
-                    <option key={value} value={value}>
-                      {label}
-                    </option>
-                  ))}
-                </SelectField>
-              ) : (
-                <span />
-              )}
-              <TextField
-                label="Weight"
-                type="number"
-                step="any"
-                min="0"
-                placeholder="default"
-                value={method.weight}
-                disabled={!method.on}
-                onChange={(event) => set(kind, { weight: event.target.value })}
-                problem={method.on ? problemAt(`${at}/weight`) : undefined}
-              />
-            </div>
-          );
-        })}
+        {offered.map((method) => (
+          <MethodRow
+            key={method.kind}
+            method={method}
+            draft={draft.methods[method.kind]}
+            set={(values) => set(method.kind, values)}
+            problemAt={(...fields) => problemAt(...fields.map((field) => `/config/methods/${sent.indexOf(method.kind)}${field}`))}
+          />
+        ))}
       </div>
       <div className="mt-4 grid gap-4 md:grid-cols-2">
         <CheckField
@@ -94,6 +61,55 @@ function Methods({ draft, change, problemAt }: Props) {
         />
       </div>
     </Card>
+  );
+}
+
+interface MethodRowProps {
+  method: MethodView;
+  draft: MethodDraft;
+  set: (values: Partial<MethodDraft>) => void;
+  /** By pointers below the method. */
+  problemAt: ProblemAt;
+}
+
+function MethodRow({ method, draft, set, problemAt }: MethodRowProps) {
+  const { title, summary, variants, variant_titles: titles, fields } = method;
+  const others = fields.map(({ name }) => `/${name}`).filter((field) => field !== "/weight");
+  const usual = fields.find(({ name }) => name === "weight");
+  const weight = usual?.by_variant[draft.choice] ?? usual?.default;
+  return (
+    <div className="grid items-start gap-3 py-3 first:pt-0 md:grid-cols-[1fr_9rem_7rem]">
+      <CheckField label={title} hint={summary} checked={draft.on} onChange={(event) => set({ on: event.target.checked })} />
+      {variants.length > 0 ? (
+        <SelectField
+          label="Variant"
+          value={draft.choice}
+          disabled={!draft.on}
+          onChange={(event) => set({ choice: event.target.value })}
+          problem={draft.on ? problemAt("", ...others) : undefined}
+        >
+          {draft.choice === "" && <option value="">default</option>}
+          {variants.map((name) => (
+            <option key={name} value={name}>
+              {titles[name] ?? name}
+            </option>
+          ))}
+        </SelectField>
+      ) : (
+        <span />
+      )}
+      <TextField
+        label="Weight"
+        type="number"
+        step="any"
+        min="0"
+        placeholder={typeof weight === "number" ? `default ${weight}` : "default"}
+        value={draft.weight}
+        disabled={!draft.on}
+        onChange={(event) => set({ weight: event.target.value })}
+        problem={draft.on ? problemAt("/weight") : undefined}
+      />
+    </div>
   );
 }
 

@@ -1,10 +1,11 @@
-import { useCatalog } from "@/api/queries";
+import type { RecipeView } from "@/api/client";
 import { SelectField } from "@/components/Field";
 import type { Draft, ProblemAt } from "@/features/new-job/draft";
 import { FIELD_LABELS } from "@/lib/pointers";
 
 interface Props {
   draft: Draft;
+  recipes: readonly RecipeView[];
   choose: (name: string) => void;
   disabled: boolean;
   problemAt: ProblemAt;
@@ -13,8 +14,7 @@ interface Props {
 const NEEDS_CHECKPOINT = " The student must start from a checkpoint whose backbone is trained.";
 
 /** Chooses a named configuration; its fields appear in the form and can be changed there. */
-export function RecipeField({ draft, choose, disabled, problemAt }: Props) {
-  const recipes = useCatalog().data?.recipes ?? [];
+export function RecipeField({ draft, recipes, choose, disabled, problemAt }: Props) {
   const chosen = recipes.find(({ name }) => name === draft.recipe);
   const about = chosen ? `Teacher: ${chosen.teacher}. Source: ${chosen.source}.${chosen.needs_checkpoint ? NEEDS_CHECKPOINT : ""}` : "Fills the form with published settings.";
   return (

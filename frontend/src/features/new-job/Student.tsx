@@ -1,4 +1,5 @@
-import { useCatalog, useCheckpoints } from "@/api/queries";
+import type { FamilyView } from "@/api/client";
+import { useCheckpoints } from "@/api/queries";
 import { Card } from "@/components/basics";
 import { SegmentedControl, SelectField } from "@/components/Field";
 import { ResourceSelect } from "@/components/ResourceSelect";
@@ -11,10 +12,15 @@ const SOURCES = [
   ["checkpoint", "From a checkpoint"],
 ] as const;
 
-export function Student({ draft, change, problemAt }: { draft: Draft; change: Change; problemAt: ProblemAt }) {
-  const catalog = useCatalog();
+interface Props {
+  draft: Draft;
+  families: readonly FamilyView[];
+  change: Change;
+  problemAt: ProblemAt;
+}
+
+export function Student({ draft, families, change, problemAt }: Props) {
   const checkpoints = useCheckpoints();
-  const families = catalog.data?.families ?? [];
   const sizes = families.find(({ name }) => name === draft.family)?.sizes ?? [];
   const size = sizes.find(({ name }) => name === draft.size);
   return (
@@ -33,7 +39,7 @@ export function Student({ draft, change, problemAt }: { draft: Draft; change: Ch
               const kept = known.some(({ name }) => name === draft.size);
               change({ family, size: kept ? draft.size : (known[0]?.name ?? "") });
             }}
-            problem={problemAt("/config/student", "/config/student/family") ?? catalog.error?.message}
+            problem={problemAt("/config/student", "/config/student/family")}
           >
             {families.every(({ name }) => name !== draft.family) && <option value={draft.family}>{draft.family}</option>}
             {families.map(({ name, title, paper }) => (

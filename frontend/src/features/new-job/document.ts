@@ -1,16 +1,17 @@
 /** Back from the JSON document to the form: what the form can show of it, and what stays outside. */
-import type { DistillConfig } from "@/api/client";
+import type { Catalog, DistillConfig } from "@/api/client";
 import {
+  AUGMENTATIONS,
   type ClassPair,
   type Config,
-  DEFAULT_METHODS,
   type Draft,
-  EMPTY,
   type Json,
+  type Offered,
   isObject,
   methodDrafts,
+  recipeNamed,
+  usualMethods,
 } from "@/features/new-job/draft";
-import { METHODS } from "@/lib/methods";
 
 /** What keeps a document from being shown as a form: one sentence for each error. */
 export class DocumentError extends Error {
@@ -34,11 +35,11 @@ export function parseDocument(text: string): Json {
  *
  * Throws `DocumentError` where a field that the form shows holds what it cannot show; nothing is dropped in silence.
  */
-export function withDocument(draft: Draft, text: string, recipeOf: (name: string) => Partial<DistillConfig> | undefined): Draft {
+export function withDocument(draft: Draft, text: string, catalog: Pick<Catalog, "methods" | "recipes">): Draft {
   const document = parseDocument(text);
-  const reader = new Reader(document);
+  const reader = new Reader(document, catalog.methods);
   const recipe = reader.string("/recipe");
-  const chosen = recipeOf(recipe);
+  const chosen = recipeNamed(recipe, catalog)?.config as Partial<DistillConfig> | undefined;
   const student = "student" in document ? document.student : chosen?.student;
   if (student != null && !isObject(student)) reader.errors.push("/student must be an object or null.");
   const given = "student" in document;
@@ -56,14 +57,14 @@ export function withDocument(draft: Draft, text: string, recipeOf: (name: string
     lr: reader.number("/training/lr"),
     seed: reader.number("/training/seed"),
     imageSize: reader.number("/data/image_size"),
-    flip: reader.boolean("/data/horizontal_flip", chosen?.data?.horizontal_flip ?? EMPTY.flip),
-    photometric: reader.boolean("/data/photometric", chosen?.data?.photometric ?? EMPTY.photometric),
-    crop: reader.boolean("/data/crop", chosen?.data?.crop ?? EMPTY.crop),
+    flip: reader.boolean("/data/horizontal_flip", chosen?.data?.horizontal_flip ?? AUGMENTATIONS.flip),
+    photometric: reader.boolean("/data/photometric", chosen?.data?.photometric ?? AUGMENTATIONS.photometric),
+    crop: reader.boolean("/data/crop", chosen?.data?.crop ?? AUGMENTATIONS.crop),
   };
   if (document.kind === "distill") {
     values.control = reader.boolean("/control", false);
     values.minAp = reader.number("/teacher/min_ap", 100);
-    values.methods = methodDrafts(reader.methods(chosen?.methods ?? DEFAULT_METHODS), "");
+    values.methods = methodDrafts(reader.methods(chosen?.methods ?? usualMethods(catalog.methods)), catalog.methods, "");
     values.classMaps = reader.classMaps();
   }
   if (reader.errors.length > 0) throw new DocumentError(reader.errors);
@@ -74,7 +75,10 @@ export function withDocument(draft: Draft, text: string, recipeOf: (name: string
 class Reader {
   readonly errors: string[] = [];
 
-  constructor(private readonly document: Json) {}
+  constructor(
+    private readonly document: Json,
+    private readonly offered: Offered,
+  ) {}
 
   string(pointer: string): string {
     const value = valueAt(this.document, pointer);
@@ -99,7 +103,7 @@ class Reader {
     if (methods === undefined) return fallback;
     if (!Array.isArray(methods) || !methods.every(isObject)) return this.reject("/methods", "a list of objects", fallback);
     methods.forEach((method, index) => {
-      const field = METHODS.find(({ kind }) => kind === method.kind)?.field;
+      const field = this.offered.find(({ kind }) => kind === method.kind)?.variant_field;
       if (field) this.string(`/methods/${index}/${field}`);
       this.number(`/methods/${index}/weight`);
       const earlier = methods.findIndex(({ kind }) => kind === method.kind);
@@ -153,12 +157,12 @@ const SHOWN = [
 ];
 
 /** Pointers to the values of an edited configuration that the form does not show, and that it keeps. */
-export function keptFields(document: Json, kind: Config["kind"]): string[] {
+export function keptFields(document: Json, kind: Config["kind"], offered: Offered): string[] {
   const ofDistillation = /^\/(teacher|methods|further_teachers|control)(\/|$)/;
   const methods = Array.isArray(document.methods) ? (document.methods as Json[]) : [];
   const shownMethods = methods.flatMap((method, index) => {
-    const offered = METHODS.find(({ kind: known }) => known === method.kind);
-    return offered ? ["kind", "weight", offered.field].map((field) => `/methods/${index}/${field}`) : [];
+    const known = offered.find((one) => one.kind === method.kind);
+    return known ? ["kind", "weight", known.variant_field].map((field) => `/methods/${index}/${field}`) : [];
   });
   return leaves(document, "").filter(
     (pointer) =>

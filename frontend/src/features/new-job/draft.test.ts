@@ -1,13 +1,17 @@
 import { describe, expect, it } from "vitest";
 
-import type { DistillConfig } from "@/api/client";
+import type { Catalog, DistillConfig } from "@/api/client";
 import { classMapIn, teacherOf } from "@/features/new-job/ErrorSummary";
-import { type Draft, EMPTY, toConfig, toRequest, withRecipe } from "@/features/new-job/draft";
+import { type Draft, emptyDraft, toRequest, withRecipe, toConfig as toConfigOf } from "@/features/new-job/draft";
 import { DocumentError, keptFields, parseDocument, valueAt, withClassMap, withDocument } from "@/features/new-job/document";
+import { CATALOG, KINDS } from "@/testing/catalog";
 
+const [FIRST, BY_BOXES, THIRD] = KINDS;
+const BY_FORM = KINDS.at(-2) ?? FIRST;
+const EMPTY = emptyDraft(CATALOG.methods);
+const toConfig = (draft: Draft) => toConfigOf(draft, CATALOG.methods);
 const distilled = (draft: Draft) => toConfig(draft) as DistillConfig;
-const noRecipe = () => undefined;
-const back = (document: object, draft = EMPTY) => withDocument(draft, JSON.stringify(document), noRecipe);
+const back = (document: object, draft = EMPTY) => withDocument(draft, JSON.stringify(document), CATALOG);
 
 describe("a blank field", () => {
   const BLANK: Draft = { ...EMPTY, epochs: "", batchSize: " ", lr: "", imageSize: "", seed: "", minAp: "" };
@@ -47,11 +51,11 @@ describe("back from JSON", () => {
     criterion: { l1_weight: 7 },
     teacher: { min_ap: 0.25, class_map: { auto: "car" } },
     methods: [
-      { kind: "matched_logits", variant: "paper", split: false },
+      { kind: FIRST, variant: "other", split: false },
       { kind: "of_tomorrow", strength: 3 },
-      { kind: "feature_maps", form: "mgd", weight: 0.00002 },
+      { kind: BY_FORM, form: "other", weight: 0.00002 },
     ],
-    further_teachers: { helper: { methods: [{ kind: "matched_logits" }], teacher: { class_map: { a: "b" } } } },
+    further_teachers: { helper: { methods: [{ kind: FIRST }], teacher: { class_map: { a: "b" } } } },
     control: true,
   };
 
@@ -59,9 +63,9 @@ describe("back from JSON", () => {
     const draft = back(EDITED);
     expect(draft).toMatchObject({ epochs: "77", lr: "0.000025", batchSize: "", seed: "", imageSize: "320", flip: false, minAp: "25" });
     expect(draft).toMatchObject({ family: "d-fine", size: "n", studentFrom: "catalog", control: true });
-    expect(draft.methods.matched_logits).toEqual({ on: true, choice: "paper", weight: "" });
-    expect(draft.methods.feature_maps).toEqual({ on: true, choice: "mgd", weight: "0.00002" });
-    expect(draft.methods.target_features.on).toBe(false);
+    expect(draft.methods[FIRST]).toEqual({ on: true, choice: "other", weight: "" });
+    expect(draft.methods[BY_FORM]).toEqual({ on: true, choice: "other", weight: "0.00002" });
+    expect(draft.methods[BY_BOXES].on).toBe(false);
     expect(draft.classMaps).toEqual({ "": [["auto", "car"]], helper: [["a", "b"]] });
   });
 
@@ -71,11 +75,11 @@ describe("back from JSON", () => {
 
   it("what the form changes changes, the rest stays and is named", () => {
     const draft = back(EDITED);
-    const methods = { ...draft.methods, matched_logits: { ...draft.methods.matched_logits, on: false } };
+    const methods = { ...draft.methods, [FIRST]: { ...draft.methods[FIRST], on: false } };
     const config = distilled({ ...draft, epochs: "5", methods });
     expect(config.training).toEqual({ epochs: 5, lr: 0.000025, drops: [0.5, 0.9] });
-    expect(config.methods?.map(({ kind }) => kind)).toEqual(["of_tomorrow", "feature_maps"]);
-    expect(keptFields(draft.document, "distill")).toEqual([
+    expect(config.methods?.map(({ kind }) => kind)).toEqual(["of_tomorrow", BY_FORM]);
+    expect(keptFields(draft.document, "distill", CATALOG.methods)).toEqual([
       "/student/queries",
       "/data/workers",
       "/training/drops/0",
@@ -89,8 +93,8 @@ describe("back from JSON", () => {
   });
 
   it("a choice that the document leaves open stays open", () => {
-    const draft = back({ kind: "distill", methods: [{ kind: "matched_logits" }] });
-    expect(distilled(draft).methods).toEqual([{ kind: "matched_logits" }]);
+    const draft = back({ kind: "distill", methods: [{ kind: FIRST }] });
+    expect(distilled(draft).methods).toEqual([{ kind: FIRST }]);
   });
 
   it("training keeps the part of the distillation for the way back", () => {
@@ -116,28 +120,40 @@ describe("back from JSON", () => {
     ]);
     expect(errorsOf({ kind: "sing" })).toEqual(['/kind must be "train" or "distill".']);
     expect(errorsOf({ kind: "distill", teacher: { class_map: ["a"] } })).toEqual(["/teacher/class_map must be an object of texts."]);
-    expect(errorsOf({ kind: "distill", methods: [{ kind: "query_prior" }, { kind: "query_prior" }] })).toHaveLength(1);
+    expect(errorsOf({ kind: "distill", methods: [{ kind: THIRD }, { kind: THIRD }] })).toHaveLength(1);
     expect(() => parseDocument("[]")).toThrow(DocumentError);
     expect(() => parseDocument("{")).toThrow(SyntaxError);
   });
 });
 
 describe("recipes", () => {
-  const RECIPE = { student: { family: "adamixer", size: "r50" }, training: { epochs: 12, lr: 0.000025 } } as Partial<DistillConfig>;
+  const recipe = (name: string, config: object) => ({ name, config, needs_checkpoint: false }) as Catalog["recipes"][number];
+  const recipes = [
+    recipe("a", { student: { family: "adamixer", size: "r50" }, training: { epochs: 12, lr: 0.000025 } }),
+    recipe("b", { training: { batch_size: 4 }, methods: [{ kind: THIRD, variant: "other" }] }),
+  ];
+  const choose = (draft: Draft, name: string) => withRecipe(draft, name, { ...CATALOG, recipes });
 
   it("none brings back what was there before", () => {
     const typed = { ...EMPTY, epochs: "9" };
-    const chosen = withRecipe(typed, "adamixer-r50", RECIPE);
-    expect(chosen).toMatchObject({ epochs: "12", family: "adamixer", recipe: "adamixer-r50" });
-    expect(withRecipe(chosen, "", undefined)).toEqual(typed);
+    const chosen = choose(typed, "a");
+    expect(chosen).toMatchObject({ epochs: "12", family: "adamixer", recipe: "a" });
+    expect(choose(chosen, "")).toEqual(typed);
   });
 
   it("another one replaces the first", () => {
-    const first = withRecipe(EMPTY, "a", RECIPE);
-    const second = withRecipe(first, "b", { training: { batch_size: 4 } } as Partial<DistillConfig>);
+    const second = choose(choose(EMPTY, "a"), "b");
     expect(second).toMatchObject({ recipe: "b", epochs: EMPTY.epochs, batchSize: "4", family: EMPTY.family });
-    expect(withRecipe(second, "", undefined)).toEqual(EMPTY);
+    expect(distilled(second).methods).toEqual([{ kind: THIRD, variant: "other" }]);
+    expect(choose(second, "")).toEqual(EMPTY);
   });
+});
+
+it("the form begins with the methods and variants that the catalog calls the usual ones", () => {
+  expect(distilled(EMPTY).methods).toEqual(KINDS.slice(0, 3).map((kind) => ({ kind, variant: "usual" })));
+  expect(EMPTY.methods[KINDS.at(-1) ?? FIRST]).toEqual({ on: false, choice: "", weight: "" });
+  const { second } = distilled({ ...EMPTY, furtherIds: { second: "x" } }).further_teachers ?? {};
+  expect(second?.methods).toEqual([{ kind: BY_BOXES, variant: "usual" }]);
 });
 
 describe("a class map that the service suggests", () => {

@@ -1,6 +1,6 @@
 /** What the form holds, and the request it becomes. */
-import type { DistillConfig, JobCreate, TrainConfig } from "@/api/client";
-import { METHODS, type Method, type MethodChoice, type MethodKind } from "@/lib/methods";
+import type { Catalog, DistillConfig, JobCreate, MethodView, TrainConfig } from "@/api/client";
+import type { MethodKind } from "@/lib/catalog";
 import { omit } from "@/lib/omit";
 
 export type Config = TrainConfig | DistillConfig;
@@ -8,6 +8,8 @@ export type Json = Record<string, unknown>;
 export type Change = (change: Partial<Draft>) => void;
 /** The server's error message for a field, by its JSON pointer. */
 export type ProblemAt = (...pointers: string[]) => string | undefined;
+/** The methods of the catalog, which the form offers. */
+export type Offered = readonly MethodView[];
 
 export interface MethodDraft {
   on: boolean;
@@ -55,20 +57,23 @@ export interface Draft {
   document: Json;
 }
 
-/** The further teacher that the form can add. It teaches matched logits, which every kind of teacher can. */
+/** The further teacher that the form can add. It teaches what every kind of teacher can. */
 export const SECOND = "second";
 
-const firstChoice = ({ options }: MethodChoice) => Object.keys(options ?? {})[0] ?? "";
+/** The method of the teacher that the form adds. */
+export const methodOfSecond = (offered: Offered) =>
+  offered.find(({ needs }) => needs.every((signal) => signal === "boxes and scores"));
 
-export function methodDrafts(chosen: readonly object[], fallback?: string): Draft["methods"] {
-  const entries = METHODS.map((offered) => {
-    const method = chosen.find((one) => (one as Method).kind === offered.kind) as Json | undefined;
-    const choice = offered.field && method?.[offered.field];
+/** What the form shows of a list of methods. `fallback`: the choice where a method names no variant. */
+export function methodDrafts(chosen: readonly object[], offered: Offered, fallback?: string): Draft["methods"] {
+  const entries = offered.map(({ kind, variant_field: field, default_variant: usual }) => {
+    const method = chosen.find((one) => (one as Json).kind === kind) as Json | undefined;
+    const choice = field && method?.[field];
     return [
-      offered.kind,
+      kind,
       {
         on: method !== undefined,
-        choice: typeof choice === "string" ? choice : method && fallback !== undefined ? fallback : firstChoice(offered),
+        choice: typeof choice === "string" ? choice : method && fallback !== undefined ? fallback : (usual ?? ""),
         weight: method?.weight === undefined ? "" : String(method.weight),
       },
     ];
@@ -76,9 +81,10 @@ export function methodDrafts(chosen: readonly object[], fallback?: string): Draf
   return Object.fromEntries(entries) as Draft["methods"];
 }
 
-export const DEFAULT_METHODS = [{ kind: "matched_logits" }, { kind: "target_features" }, { kind: "query_prior" }];
+/** The methods of a job that names none. */
+export const usualMethods = (offered: Offered): Json[] => offered.filter((method) => method.is_default).map(({ kind }) => ({ kind }));
 
-export const EMPTY: Draft = {
+const BLANK = {
   kind: "distill",
   recipe: "",
   beforeRecipe: null,
@@ -100,40 +106,43 @@ export const EMPTY: Draft = {
   crop: true,
   control: true,
   minAp: "10",
-  methods: methodDrafts(DEFAULT_METHODS),
   classMaps: {},
   allowPartial: false,
   document: {},
-};
+} satisfies Omit<Draft, "methods">;
+
+/** What the form holds at first. */
+export const emptyDraft = (offered: Offered): Draft => ({ ...BLANK, methods: methodDrafts(usualMethods(offered), offered) });
+
+/** What images undergo where nothing is said. */
+export const AUGMENTATIONS = { flip: BLANK.flip, photometric: BLANK.photometric, crop: BLANK.crop };
+
+export const recipeNamed = (name: string, { recipes }: Pick<Catalog, "recipes">) => recipes.find((recipe) => recipe.name === name);
 
 /** The fields of a recipe that the form shows. */
-function fromRecipe(recipe: Partial<DistillConfig>, needsCheckpoint: boolean): Partial<Draft> {
-  const { student, data, training, methods } = recipe;
+function fromRecipe({ config, needs_checkpoint: needsCheckpoint }: Catalog["recipes"][number], offered: Offered): Partial<Draft> {
+  const { student, data, training, methods } = config as Partial<DistillConfig>;
   const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
   const studentFrom = needsCheckpoint ? ("checkpoint" as const) : ("catalog" as const);
   return {
     ...set(student, ({ family, size }) => ({ studentFrom, family, size })),
     ...set(data?.image_size, (side) => ({ imageSize: String(side) })),
-    flip: data?.horizontal_flip ?? EMPTY.flip,
-    photometric: data?.photometric ?? EMPTY.photometric,
-    crop: data?.crop ?? EMPTY.crop,
+    flip: data?.horizontal_flip ?? AUGMENTATIONS.flip,
+    photometric: data?.photometric ?? AUGMENTATIONS.photometric,
+    crop: data?.crop ?? AUGMENTATIONS.crop,
     ...set(training?.epochs, (epochs) => ({ epochs: String(epochs) })),
     ...set(training?.batch_size, (size) => ({ batchSize: String(size) })),
     ...set(training?.lr, (lr) => ({ lr: String(lr) })),
-    ...set(methods, (chosen) => ({ methods: methodDrafts(chosen) })),
+    ...set(methods, (chosen) => ({ methods: methodDrafts(chosen, offered) })),
   };
 }
 
 /** The draft with another recipe, or with none: then its fields hold again what they held before. */
-export function withRecipe(
-  draft: Draft,
-  name: string,
-  recipe: Partial<DistillConfig> | undefined,
-  needsCheckpoint = false,
-): Draft {
+export function withRecipe(draft: Draft, name: string, catalog: Pick<Catalog, "methods" | "recipes">): Draft {
   const before = { ...draft, ...draft.beforeRecipe };
+  const recipe = recipeNamed(name, catalog);
   if (recipe === undefined) return { ...before, recipe: name, beforeRecipe: null };
-  const values = fromRecipe(recipe, needsCheckpoint);
+  const values = fromRecipe(recipe, catalog.methods);
   const kept = Object.fromEntries(Object.keys(values).map((key) => [key, before[key as keyof Draft]]));
   return { ...before, ...values, recipe: name, beforeRecipe: kept };
 }
@@ -155,24 +164,29 @@ function classMapOf(draft: Draft, teacher: string): Record<string, string> | und
   return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
 }
 
-function methodsOf(draft: Draft): Json[] {
+/** An entry of `methods`; what `base` has beside the fields of the form stays. */
+const methodIn = (base: Json, { kind, variant_field: field }: MethodView, choice: string, weight: string): Json =>
+  merged(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
+
+function methodsOf(draft: Draft, offered: Offered): Json[] {
   const listed = Array.isArray(draft.document.methods) ? draft.document.methods.filter(isObject) : [];
-  const shown = (base: Json, { kind, field }: (typeof METHODS)[number]) => {
-    const { choice, weight } = draft.methods[kind];
-    return merged(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
+  const shown = (base: Json, method: MethodView) => {
+    const { choice, weight } = draft.methods[method.kind];
+    return methodIn(base, method, choice, weight);
   };
   const kept = listed.flatMap((method) => {
-    const offered = METHODS.find(({ kind }) => kind === method.kind);
-    if (offered === undefined) return [method];
-    return draft.methods[offered.kind].on ? [shown(method, offered)] : [];
+    const known = offered.find(({ kind }) => kind === method.kind);
+    if (known === undefined) return [method];
+    return draft.methods[known.kind].on ? [shown(method, known)] : [];
   });
-  const added = METHODS.filter(({ kind }) => draft.methods[kind].on && !listed.some((method) => method.kind === kind));
-  return [...kept, ...added.map((offered) => shown({}, offered))];
+  const added = offered.filter(({ kind }) => draft.methods[kind].on && !listed.some((method) => method.kind === kind));
+  return [...kept, ...added.map((method) => shown({}, method))];
 }
 
-function furtherTeachersOf(draft: Draft): Json | undefined {
+function furtherTeachersOf(draft: Draft, offered: Offered): Json | undefined {
   const listed = isObject(draft.document.further_teachers) ? draft.document.further_teachers : {};
-  const second = { teacher: { min_ap: fractionOf(draft.minAp) }, methods: [{ kind: "matched_logits", variant: "recommended" }] };
+  const taught = methodOfSecond(offered);
+  const second = { teacher: { min_ap: fractionOf(draft.minAp) }, methods: taught ? [methodIn({}, taught, taught.default_variant ?? "", "")] : [] };
   const all = draft.furtherIds[SECOND] && !(SECOND in listed) ? { ...listed, [SECOND]: second } : listed;
   const teachers = Object.entries(all).map(([name, entry]) => {
     const teacher = merged((entry as Json).teacher, { class_map: classMapOf(draft, name) });
@@ -182,7 +196,7 @@ function furtherTeachersOf(draft: Draft): Json | undefined {
 }
 
 /** The configuration of a draft; what the form does not ask for is left to the document, the recipe, the server. */
-export function toConfig(draft: Draft): Config {
+export function toConfig(draft: Draft, offered: Offered): Config {
   const shared = omit(draft.document, "teacher", "methods", "further_teachers", "control");
   const student = draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null;
   const config = merged(
@@ -208,8 +222,8 @@ export function toConfig(draft: Draft): Config {
   if (draft.kind === "train") return config as unknown as Config;
   return merged(config, {
     teacher: merged(draft.document.teacher, { min_ap: fractionOf(draft.minAp), class_map: classMapOf(draft, "") }),
-    methods: methodsOf(draft),
-    further_teachers: furtherTeachersOf(draft),
+    methods: methodsOf(draft, offered),
+    further_teachers: furtherTeachersOf(draft, offered),
     control: draft.control,
   }) as unknown as Config;
 }
