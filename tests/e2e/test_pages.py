@@ -39,9 +39,9 @@ REFUSED = {
 }
 
 
-def submitted(page: Page, response: Any = None, status: int = 202) -> Any:
+def submitted(page: Page, answer: Any = None, status: int = 202) -> Any:
     """The request that the form sends; it is answered as given, or with a job."""
-    sent = serve(page, "/jobs", response or job(), status, "POST")
+    sent = serve(page, "/jobs", answer or job(), status, "POST")
     with page.expect_response(lambda response: response.request.method == "POST"):
         page.get_by_role("button", name="Start job").click()
     assert len(sent) == 1
@@ -115,7 +115,7 @@ def test_partial_weights_are_used_only_where_somebody_says_so(new_job: Page):
     assert submitted(new_job)["allow_partial"] is True
 
 
-def test_a_refused_data_set_cannot_be_chosen_and_says_why(new_job: Page):
+def test_a_refused_dataset_cannot_be_chosen_and_says_why(new_job: Page):
     option = new_job.get_by_label("Dataset", exact=True).locator("option", has_text="wrong")
     expect(option).to_be_disabled()
     expect(option).to_have_text("wrong (refused: train/7.jpg is truncated.)")
@@ -150,7 +150,7 @@ def test_the_library_shows_what_the_checks_found_and_follows_them(quiet_page: Pa
 
 
 @pytest.mark.parametrize("count", [105, 230])
-def test_the_oldest_data_set_of_many_can_be_found_and_chosen(quiet_page: Page, count: int):
+def test_the_oldest_dataset_of_many_can_be_found_and_chosen(quiet_page: Page, count: int):
     serve_list(quiet_page, "/datasets", [dataset(number) for number in range(count, 0, -1)])
     quiet_page.goto("/view/new")
     select = quiet_page.get_by_label("Dataset", exact=True)

@@ -1,4 +1,4 @@
-/** Choose a data set or a checkpoint: all that there are, however many, found by name. */
+/** Choose a dataset or a checkpoint: all that there are, however many, found by name. */
 import { type ReactNode, useId } from "react";
 
 import type { CheckpointView, DatasetView } from "@/api/client";

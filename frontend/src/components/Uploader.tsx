@@ -1,4 +1,4 @@
-/** Upload a data set or a checkpoint: name, files, how far it is, what the server has against it. */
+/** Upload a dataset or a checkpoint: name, files, how far it is, what the server has against it. */
 import { useQueryClient } from "@tanstack/react-query";
 import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
 
@@ -10,7 +10,7 @@ import { formatPercent } from "@/lib/format";
 
 const KINDS = {
   datasets: {
-    title: "Upload a data set",
+    title: "Upload a dataset",
     hint: "One zip with train.json, val.json (COCO) and the images, or as COCO, Roboflow, CVAT, FiftyOne, Label Studio, mmdetection or Datumaro export it.",
     accept: ".zip",
     multiple: false,

@@ -1,4 +1,4 @@
-/** Data sets and checkpoints in few words. */
+/** Datasets and checkpoints in few words. */
 import type { CheckpointView, DatasetView } from "@/api/client";
 import { formatCount } from "@/lib/format";
 

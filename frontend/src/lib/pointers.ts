@@ -3,7 +3,7 @@
 /** What the fields of the form are called: there, and where the API speaks of them. */
 export const FIELD_LABELS = {
   "/name": "Name",
-  "/dataset_id": "Data set",
+  "/dataset_id": "Dataset",
   "/teacher_id": "Teacher",
   "/student_id": "Checkpoint to start from",
   "/further_teacher_ids/second": "Second teacher",

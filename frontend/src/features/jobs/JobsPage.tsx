@@ -100,7 +100,7 @@ function Welcome() {
   return (
     <EmptyState title="No jobs yet">
       <p>
-        Upload a COCO data set and a strong detector, choose a small one, and get it nearly as good. <code>make demo</code> shows
+        Upload a COCO dataset and a strong detector, choose a small one, and get it nearly as good. <code>make demo</code> shows
         the whole way on a built-in example.
       </p>
       <p className="mt-4">

@@ -11,15 +11,15 @@ import { formatAge, formatBytes, formatCount } from "@/lib/format";
 import { useNow } from "@/lib/useNow";
 import { useSearch } from "@/lib/useSearch";
 
-/** What has been uploaded: data sets and checkpoints. */
+/** What has been uploaded: datasets and checkpoints. */
 export function LibraryPage() {
   return (
     <>
       <h1 className="mb-4 text-lg font-semibold">Library</h1>
       <div className="grid items-start gap-5 lg:grid-cols-2">
-        <Card title="Data sets">
+        <Card title="Datasets">
           <Uploader<DatasetView> kind="datasets" />
-          <ResourceList name="data sets" query={useDatasets()} row={(dataset) => <DatasetRow key={dataset.id} dataset={dataset} />} />
+          <ResourceList name="datasets" query={useDatasets()} row={(dataset) => <DatasetRow key={dataset.id} dataset={dataset} />} />
         </Card>
         <Card title="Checkpoints">
           <Uploader<CheckpointView> kind="checkpoints" />

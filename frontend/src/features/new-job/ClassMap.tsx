@@ -1,4 +1,4 @@
-/** Which class of the data set each class of a teacher is, where their names differ. */
+/** Which class of the dataset each class of a teacher is, where their names differ. */
 import { useId } from "react";
 
 import { Button } from "@/components/basics";
@@ -25,7 +25,7 @@ export function ClassMap({ teacher, pairs, teachersClasses, ourClasses, onChange
   return (
     <fieldset className="space-y-2">
       <legend className={pairs.length === 0 ? "sr-only" : "text-xs text-soft"}>
-        Class names{teacher && ` of ${teacher}`}: the teacher's → the data set's
+        Class names{teacher && ` of ${teacher}`}: the teacher's → the dataset's
       </legend>
       <datalist id={`${id}-theirs`}>{teachersClasses.map((name) => <option key={name} value={name} />)}</datalist>
       <datalist id={`${id}-ours`}>{ourClasses.map((name) => <option key={name} value={name} />)}</datalist>
@@ -33,7 +33,7 @@ export function ClassMap({ teacher, pairs, teachersClasses, ourClasses, onChange
         <div key={index} className="flex items-center gap-2">
           <ClassInput label={`teacher's class ${index + 1}`} list={`${id}-theirs`} value={from} onChange={(value) => set(index, [value, to])} />
           <span aria-hidden className="text-faint">→</span>
-          <ClassInput label={`class of the data set ${index + 1}`} list={`${id}-ours`} value={to} onChange={(value) => set(index, [from, value])} />
+          <ClassInput label={`class of the dataset ${index + 1}`} list={`${id}-ours`} value={to} onChange={(value) => set(index, [from, value])} />
           <Button className="px-2 py-0.5" aria-label={`remove pair ${index + 1}`} onClick={() => onChange(pairs.toSpliced(index, 1))}>
             ×
           </Button>

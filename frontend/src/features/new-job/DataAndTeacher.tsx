@@ -71,7 +71,7 @@ export function DataAndTeacher({ draft, change, problemAt, config, offered, asJs
             empty="choose…"
             problem={problemAt("/dataset_id")}
           />
-          <Button onClick={() => setUploading(uploading === "datasets" ? null : "datasets")}>Upload a data set</Button>
+          <Button onClick={() => setUploading(uploading === "datasets" ? null : "datasets")}>Upload a dataset</Button>
         </div>
         {distil && (
           <div className="min-w-0 space-y-3">

@@ -147,7 +147,7 @@ function NewJob({ catalog }: { catalog: Catalog }) {
             {create.isPending ? "Submitting…" : "Start job"}
           </Button>
           <Button onClick={switchView}>{json === null ? "Edit as JSON" : "Back to the form"}</Button>
-          {draft.datasetId === "" && <span className="text-xs text-faint">Choose or upload a data set first.</span>}
+          {draft.datasetId === "" && <span className="text-xs text-faint">Choose or upload a dataset first.</span>}
         </div>
       </form>
     </div>

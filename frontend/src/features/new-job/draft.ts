@@ -19,7 +19,7 @@ export interface MethodDraft {
   weight: string;
 }
 
-/** A class of the teacher and the class of the data set that it is. */
+/** A class of the teacher and the class of the dataset that it is. */
 export type ClassPair = [teachers: string, ours: string];
 
 /** Numbers are texts as they were typed; an empty one is left out of the request, so that the server's default holds. */
