@@ -19,7 +19,8 @@ export interface EventData {
   stage?: NonNullable<JobDetail["stage"]>;
   /** The detector that the event is about. */
   role?: EvaluationView["role"];
-  teacher?: string;
+  /** Its name, if it is a teacher. */
+  teacher?: string | null;
   step?: number;
   epoch?: number;
   /** How completely a checkpoint filled it. */
@@ -27,7 +28,7 @@ export interface EventData {
   total?: number;
   missing?: string[];
   /** What it was found to be worth. */
-  metrics?: Omit<EvaluationView, "role" | "step" | "epoch">;
+  metrics?: Omit<EvaluationView, "role" | "teacher" | "step" | "epoch">;
   /** How its training goes; the curves of the catalog that have no terms stand beside the losses. */
   losses?: Record<string, number>;
   images_per_second?: number;

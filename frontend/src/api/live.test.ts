@@ -21,6 +21,12 @@ it("a step adds a point to every loss and to every curve of the catalog; known o
 it("an evaluation takes the place of the one of the same step; other events change nothing", () => {
   const row = (ap: number) => step(4, { metrics: { ap } as NonNullable<EventData["metrics"]> });
   const twice = withEvent(withEvent(EMPTY, row(0.1), []), row(0.2), []);
-  expect(twice.evaluations).toEqual([{ ap: 0.2, role: "student", step: 4, epoch: 0.4 }]);
+  expect(twice.evaluations).toEqual([{ ap: 0.2, role: "student", teacher: "", step: 4, epoch: 0.4 }]);
   expect(withEvent(twice, { state: "running" }, [])).toBe(twice);
+});
+
+it("every teacher has a row of its own", () => {
+  const row = (teacher: string, ap: number): EventData => ({ role: "teacher", teacher, step: 0, epoch: 0, metrics: { ap } as NonNullable<EventData["metrics"]> });
+  const all = [row("big", 0.5), row("small", 0.3), row("big", 0.6)].reduce((metrics, data) => withEvent(metrics, data, []), EMPTY);
+  expect(all.evaluations.map(({ teacher, ap }) => [teacher, ap])).toEqual([["small", 0.3], ["big", 0.6]]);
 });

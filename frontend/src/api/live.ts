@@ -37,7 +37,7 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
   useEffect(() => {
     if (!known) return;
     const pending: JobEvent[] = [];
-    let unseen: JobEvent[] = []; // by the metrics, which are still on their way
+    const unseen: JobEvent[] = []; // by the metrics, which are still on their way
 
     const flush = () => {
       if (pending.length === 0) return;
@@ -47,12 +47,9 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
       const speed = batch.findLast(({ data }) => data.images_per_second !== undefined)?.data.images_per_second;
       if (speed !== undefined) setSpeed(speed);
       applyToJob(cache, id, batch);
-      unseen = [...unseen, ...batch];
+      unseen.push(...batch);
       if (cache.getQueryData(metricsQuery(id).queryKey) === undefined) return;
-      const points = unseen;
-      unseen = [];
-      const single = (cache.getQueryData(catalogQuery.queryKey)?.curves ?? []).map(({ name }) => name);
-      cache.setQueryData(metricsQuery(id).queryKey, (old) => old && points.reduce((all, { data }) => withEvent(all, data, single), old));
+      applyToMetrics(cache, id, unseen.splice(0));
     };
 
     const timer = setInterval(flush, FLUSH_MS);
@@ -83,7 +80,8 @@ export function useLiveJob(id: string, job: JobDetail | undefined): Live {
     return () => clearInterval(timer);
   }, [cache, id, disconnected, active]);
 
-  return { state: known && !active ? "ended" : disconnected ? "reconnecting" : "live", lastAt, events, speed };
+  const state = known && !active ? "ended" : disconnected ? "reconnecting" : "live";
+  return { state, lastAt, events, speed };
 }
 
 type JobQuery = typeof jobQuery | typeof metricsQuery | typeof artifactsQuery;
@@ -111,10 +109,15 @@ function applyToJob(cache: QueryClient, id: string, batch: JobEvent[]): void {
   invalidate(cache, ...[...stale].map((query) => query(id)));
 }
 
-/** The row of a table that an event is; further teachers have names, and their place in the log and the result. */
+function applyToMetrics(cache: QueryClient, id: string, batch: JobEvent[]): void {
+  const single = (cache.getQueryData(catalogQuery.queryKey)?.curves ?? []).map(({ name }) => name);
+  cache.setQueryData(metricsQuery(id).queryKey, (old) => old && batch.reduce((all, { data }) => withEvent(all, data, single), old));
+}
+
+/** The row of `evaluations` that an event is. */
 function evaluationOf({ role, teacher, step, epoch, metrics }: EventData): EvaluationView | undefined {
-  if (!metrics || !role || teacher || step === undefined || epoch === undefined) return undefined;
-  return { ...metrics, role, step, epoch };
+  if (!metrics || !role || step === undefined || epoch === undefined) return undefined;
+  return { ...metrics, role, teacher: teacher ?? "", step, epoch };
 }
 
 /** Metrics with one more event; an event that they have already changes nothing. `single`: names of curves without terms. */
@@ -146,6 +149,6 @@ function withStep(metrics: JobMetrics, data: EventData, single: readonly string[
 }
 
 function withEvaluation(metrics: JobMetrics, row: EvaluationView): JobMetrics {
-  const others = metrics.evaluations.filter((old) => old.role !== row.role || old.step !== row.step);
+  const others = metrics.evaluations.filter((old) => old.role !== row.role || old.teacher !== row.teacher || old.step !== row.step);
   return { ...metrics, evaluations: [...others, row].sort((a, b) => a.step - b.step) };
 }

@@ -13,7 +13,8 @@ export interface Curve {
   color: string;
   x: number[];
   y: number[];
-  dashed?: boolean;
+  /** Lengths of dash and gap; a continuous line without. */
+  dash?: number[];
   points?: boolean;
 }
 
@@ -70,7 +71,7 @@ export function Chart({ curves, xLabel, format, compact = false, fromZero }: Pro
             spanGaps: true,
             points: { show: curve.points ?? false, size: 5 },
             value: (_: uPlot, y: number | null) => (y === null ? NO_VALUE : format(y)),
-            ...(curve.dashed ? { dash: [5, 4] } : {}),
+            ...(curve.dash ? { dash: curve.dash } : {}),
           })),
         ],
       },

@@ -134,11 +134,11 @@ export function RoleDot({ role }: { role: Role }) {
   return <span className={`inline-block size-2 rounded-full ${ROLES[role].background}`} aria-hidden />;
 }
 
-export function ApLabel({ role }: { role: Role }) {
+export function ApLabel({ role, title = ROLES[role].title }: { role: Role; title?: string }) {
   return (
     <>
       <RoleDot role={role} />
-      {` ${ROLES[role].title} AP`}
+      {` ${title} AP`}
     </>
   );
 }

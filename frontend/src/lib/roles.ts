@@ -11,11 +11,9 @@ interface RoleStyle {
   color: string;
 }
 
-/** In the order of tables; every role of the API's description has its entry: the compiler counts them. */
+/** Every role of the API's description has its entry: the compiler counts them. */
 export const ROLES: Record<Role, RoleStyle> = {
   teacher: { title: "Teacher", background: "bg-teacher", color: "--color-teacher" },
   student: { title: "Student", background: "bg-student", color: "--color-student" },
   control: { title: "Control", background: "bg-control", color: "--color-control" },
 };
-
-export const ROLE_NAMES = Object.keys(ROLES) as Role[];

@@ -8,6 +8,7 @@ import { type Group, groups, singles } from "@/features/job/terms";
 import { useNames } from "@/lib/catalog";
 import { formatAp } from "@/lib/format";
 import { ROLES } from "@/lib/roles";
+import { byTeacher, teacherName } from "@/lib/teachers";
 
 /** At most two digits, so that neighbours on an axis differ and still fit. */
 function short(value: number): string {
@@ -88,7 +89,13 @@ function apCurves(metrics: JobMetrics): Curve[] {
       curves.push({ label: role, color: ROLES[role].color, x: rows.map((row) => row.epoch), y: rows.map((row) => row.ap), points: true });
     }
   }
-  const teacher = metrics.evaluations.find((row) => row.role === "teacher");
-  if (teacher) curves.push({ label: "teacher", color: ROLES.teacher.color, x: [0, last], y: [teacher.ap, teacher.ap], dashed: true });
+  const teachers = metrics.evaluations.filter((row) => row.role === "teacher").sort((a, b) => byTeacher(a.teacher, b.teacher));
+  for (const [index, { teacher, ap }] of teachers.entries()) {
+    const dash = DASHES[index % DASHES.length] ?? [];
+    curves.push({ label: teacherName(teacher), color: ROLES.teacher.color, x: [0, last], y: [ap, ap], dash });
+  }
   return curves;
 }
+
+/** The lines of the teachers, which do not learn: one of each kind before one comes again. */
+const DASHES = [[5, 4], [2, 3], [10, 4], [10, 3, 2, 3]];

@@ -2,6 +2,7 @@ import type { EventData, JobEvent } from "@/api/events";
 import { Card } from "@/components/basics";
 import { type Names, activityOf, inWords, useNames } from "@/lib/catalog";
 import { formatAp, formatClock } from "@/lib/format";
+import { teacherName } from "@/lib/teachers";
 
 export function EventLog({ events }: { events: JobEvent[] }) {
   const names = useNames();
@@ -35,6 +36,6 @@ export function describeEvent({ kind, data }: Pick<JobEvent, "kind" | "data">, n
   return names.events.find((known) => known.name === kind)?.description ?? name;
 }
 
-const modelOf = ({ role, teacher }: EventData) => (teacher ? `teacher ${teacher}` : (role ?? ""));
+const modelOf = ({ role, teacher }: EventData) => (teacher ? teacherName(teacher) : (role ?? ""));
 
 const joined = (what: string, why: string | null | undefined) => (why ? `${what}: ${why}` : what);

@@ -1,7 +1,8 @@
 import type { ModelReport, RunResult } from "@/api/client";
 import { Card, RoleDot } from "@/components/basics";
 import { NO_VALUE, formatAp, formatCount, verdictTitle } from "@/lib/format";
-import { ROLE_NAMES, type Role } from "@/lib/roles";
+import type { Role } from "@/lib/roles";
+import { byTeacher, teacherName } from "@/lib/teachers";
 
 interface Row {
   role: Role;
@@ -9,12 +10,18 @@ interface Row {
   report: ModelReport;
 }
 
+/** Every detector of a job, the teachers by their names. */
+export function reportsOf({ teachers = {}, student, control }: Pick<RunResult, "teachers" | "student" | "control">): Row[] {
+  const named = Object.entries(teachers).sort(([a], [b]) => byTeacher(a, b));
+  return [
+    ...named.map(([name, report]): Row => ({ role: "teacher", name: teacherName(name), report })),
+    { role: "student", name: "student", report: student },
+    ...(control ? [{ role: "control" as const, name: "control", report: control }] : []),
+  ];
+}
+
 export function ResultTable({ result }: { result: RunResult }) {
-  const further = Object.entries(result.further_teachers ?? {});
-  const rows = ROLE_NAMES.flatMap((role): Row[] => [
-    ...(result[role] ? [{ role, name: role, report: result[role] }] : []),
-    ...(role === "teacher" ? further.map(([name, report]) => ({ role, name: `teacher ${name}`, report })) : []),
-  ]);
+  const rows = reportsOf(result);
   const head = ["AP", "AP50", "AP75", "small", "medium", "large", "parameters", "ms per image"];
   return (
     <Card

@@ -24,6 +24,7 @@ it("the log says what an event holds, whatever it is called", () => {
   expect(said("a", { stage: "of_tomorrow" })).toBe("of tomorrow");
   expect(said("a", { role: "student", metrics: { ap: 0.5 }, epoch: 2 })).toBe("student AP 50.0 at epoch 2.0");
   expect(said("a", { role: "teacher", teacher: "big", loaded: 3, total: 4, missing: ["x"] })).toBe("teacher big weights: 3 of 4 tensors, 1 missing");
+  expect(said("a", { role: "teacher", teacher: "teacher", metrics: { ap: 0.5 }, epoch: 0 })).toBe("teacher AP 50.0 at epoch 0.0");
   expect(said("saved_state", { role: "control", step: 7, file: "x" })).toBe("saved state of the control at step 7");
   expect(said("over", { result: { verdict: "no gain" } })).toBe("over: no gain");
   expect(said("halt", {})).toBe("It was halted.");

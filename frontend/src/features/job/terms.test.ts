@@ -9,7 +9,7 @@ const metrics = (...names: string[]): JobMetrics => ({
   evaluations: [],
 });
 
-const CONFIG = { kind: "distill", further_teachers: { helper: {} } } as unknown as JobDetail["config"];
+const CONFIG = { kind: "distill", teachers: { big: {}, helper: {} } } as unknown as JobDetail["config"];
 
 const NAMES = [
   "detection.novel",
@@ -17,6 +17,7 @@ const NAMES = [
   "detection.classification",
   ...KINDS.toReversed().map((kind) => `${kind}.l1`),
   `helper.${KINDS[0]}.l1`,
+  `big.${KINDS[0]}.l1`,
   "helper.of_tomorrow.some_term",
   "of_tomorrow.glow",
   "stray.a.b",
@@ -38,16 +39,22 @@ it("charts have the titles and the order of the catalog; others follow under the
   expect(found.map(({ title }) => title)).toEqual([
     "Detection loss",
     ...KINDS.map((kind) => `Title of ${kind}`),
-    "Of tomorrow",
-    "Stray",
+    `Teacher big: Title of ${KINDS[0]}`,
     `Teacher helper: Title of ${KINDS[0]}`,
     "Teacher helper: Of tomorrow",
+    "Of tomorrow",
+    "Stray",
   ]);
   expect(found[0]?.terms).toEqual([
     ["detection.classification", "classification"],
     ["detection.giou", "giou"],
     ["detection.novel", "novel"],
   ]);
-  expect(found.at(-1)?.terms).toEqual([["helper.of_tomorrow.some_term", "some term"]]);
+  expect(found.at(-3)?.terms).toEqual([["helper.of_tomorrow.some_term", "some term"]]);
   expect(singles(metrics(...NAMES), CATALOG).map(([, title]) => title)).toEqual(["Total loss", "Learning rate", "Temperature"]);
+});
+
+it("the curves of a single teacher begin with the method, even where the teacher has a name", () => {
+  const config = { kind: "distill", teachers: { big: {} } } as unknown as JobDetail["config"];
+  expect(groups(metrics(`${KINDS[0]}.l1.a`, "big.l1"), config, CATALOG).map(({ title }) => title)).toEqual([`Title of ${KINDS[0]}`, "Big"]);
 });
