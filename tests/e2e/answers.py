@@ -42,16 +42,22 @@ def job(**other: Any) -> dict[str, Any]:
     progress = {"cancel_requested": False, "stage": "export", "progress": 1.0, "eta_seconds": None, "attempt": 1}
     inputs = {"dataset_id": id_of(2), "teacher_ids": {"teacher": id_of(3)}, "student_id": None}
     times = {"created_at": CREATED, "started_at": CREATED, "finished_at": CREATED, "worker": None, "last_event_id": 0}
-    config = {"kind": "distill", "methods": [{"kind": "matched_logits"}], "control": True, "further_teachers": {}}
+    config = {"kind": "distill", "teachers": {"teacher": taught_by("matched_logits")}, "control": True}
     return row | progress | inputs | times | {"ap": {}, "result": None, "config": config} | other
 
 
-def result(student: float, control: float, verdict: str | None) -> dict[str, Any]:
+def taught_by(*kinds: str) -> dict[str, Any]:
+    """An entry of `teachers`."""
+    return {"source": "checkpoint", "min_ap": 0.1, "class_map": {}, "methods": [{"kind": kind} for kind in kinds]}
+
+
+def result(student: float, control: float, verdict: str | None, **teachers: float) -> dict[str, Any]:
     def report(ap: float) -> dict[str, Any]:
         metrics = METRICS | {"ap": ap, "per_class": {}}
         return {"metrics": metrics, "parameters": 1000, "milliseconds_per_image": 1.0, "best_epoch": 1.0}
 
-    reports = {"student": report(student), "teacher": report(0.5), "control": report(control), "further_teachers": {}}
+    named = {name: report(ap) for name, ap in (teachers or {"teacher": 0.5}).items()}
+    reports = {"student": report(student), "teachers": named, "control": report(control)}
     return reports | {"kd_gain": student - control, "device": "cpu", "versions": {}, "verdict": verdict}
 
 

@@ -13,7 +13,7 @@ from tests.e2e.answers import checkpoint, dataset, id_of, job, problem, result, 
 
 pytestmark = pytest.mark.browser
 
-TERMS = [f"{kind}.{term}" for kind, method in METHODS.items() for term in method.terms]
+TERMS = [f"big.{kind}.{term}" for kind, method in METHODS.items() for term in method.terms]
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def test_a_blank_number_is_left_out_of_the_request(new_job: Page):
     for label in ("Lowest teacher AP", "Epochs", "Batch size", "Learning rate", "Image size", "Seed"):
         new_job.get_by_label(label).fill("")
     config = submitted(new_job)["config"]
-    assert config["teacher"] == {}
+    assert list(config["teachers"]["teacher"]) == ["methods"]
     assert config["training"] == {}
     assert "image_size" not in config["data"]
 
 
 def test_the_gate_is_off_only_where_somebody_typed_zero(new_job: Page):
     new_job.get_by_label("Lowest teacher AP").fill("0")
-    assert submitted(new_job)["config"]["teacher"] == {"min_ap": 0}
+    assert submitted(new_job)["config"]["teachers"]["teacher"]["min_ap"] == 0
 
 
 def test_json_edits_survive_the_way_back_to_the_form(new_job: Page):
@@ -67,7 +67,7 @@ def test_json_edits_survive_the_way_back_to_the_form(new_job: Page):
     text = new_job.get_by_label("configuration as JSON")
     config = json.loads(text.input_value())
     config["training"] |= {"epochs": 77, "warmup_steps": 3}
-    config["methods"][0]["split"] = True
+    config["teachers"]["teacher"]["methods"][0]["split"] = True
     text.fill(json.dumps(config | {"training": config["training"] | {"epochs": "many"}}))
     new_job.get_by_role("button", name="Back to the form").click()
     expect(new_job.get_by_role("alert")).to_contain_text("/training/epochs must be a number")
@@ -75,7 +75,7 @@ def test_json_edits_survive_the_way_back_to_the_form(new_job: Page):
     new_job.get_by_role("button", name="Back to the form").click()
     expect(new_job.get_by_label("Epochs")).to_have_value("77")
     kept = new_job.get_by_role("status").filter(has_text="Fields outside this form are kept")
-    expect(kept).to_contain_text("training.warmup_steps, methods.0.split")
+    expect(kept).to_contain_text("training.warmup_steps, teachers.teacher.methods.0.split")
     assert submitted(new_job)["config"] == config
 
 
@@ -94,21 +94,71 @@ def test_an_error_goes_when_its_field_changes(new_job: Page):
 
 def test_a_suggested_class_map_is_taken_over_with_one_click(new_job: Page):
     detail = "The teacher does not know the class car of the dataset."
-    hint = 'Set config.teacher to {"class_map": {"auto": "car"}}.'
-    wrong = {"pointer": "/teacher_id", "detail": detail, "hint": hint}
+    hint = 'Say which is which: "class_map": {"auto": "car"}.'
+    wrong = {"pointer": "/teacher_ids/teacher", "detail": detail, "hint": hint}
     submitted(new_job, problem("class_names_differ", detail, wrong), 422)
     new_job.get_by_role("button", name="Take over these class names").click()
     expect(new_job.get_by_label("teacher's class 1")).to_have_value("auto")
     expect(new_job.get_by_label("class of the dataset 1")).to_have_value("car")
     expect(new_job.get_by_text(detail)).to_have_count(0)
-    assert submitted(new_job)["config"]["teacher"] == {"min_ap": 0.1, "class_map": {"auto": "car"}}
+    assert submitted(new_job)["config"]["teachers"]["teacher"]["class_map"] == {"auto": "car"}
+
+
+def test_each_of_several_teachers_has_its_checkpoint_its_methods_and_its_errors(new_job: Page):
+    new_job.get_by_role("button", name="Add a teacher").click()
+    group = new_job.get_by_role("group", name="Teacher second")
+    expect(group.get_by_label(METHODS["matched_logits"].title)).to_be_checked()
+    expect(group.get_by_label(METHODS["query_prior"].title)).not_to_be_checked()
+    group.get_by_label(METHODS["feature_maps"].title).check()
+    group.get_by_label("Lowest AP of teacher second").fill("30")
+    first = submitted(new_job, problem("no_teacher", "x", {"pointer": "/teacher_ids/second", "detail": "None."}), 422)
+    assert first["teacher_ids"] == {"teacher": id_of(3)}
+    expect(new_job.get_by_label("Teacher second", exact=True)).to_be_focused()
+    new_job.get_by_label("Teacher second", exact=True).select_option(id_of(4))
+    expect(new_job.get_by_text("None.")).to_have_count(0)
+    wrong = {"pointer": "/config/teachers/second/methods/1/weight", "detail": "Too much."}
+    second = submitted(new_job, problem("request_invalid", "x", wrong), 422)
+    assert second["teacher_ids"] == {"teacher": id_of(3), "second": id_of(4)}
+    taught = second["config"]["teachers"]
+    assert [method["kind"] for method in taught["second"]["methods"]] == ["matched_logits", "feature_maps"]
+    assert [taught[name]["min_ap"] for name in ("teacher", "second")] == [0.1, 0.3]
+    expect(group.get_by_text("Too much.")).to_be_visible()
+    new_job.get_by_role("button", name="Remove teacher second").click()
+    last = submitted(new_job)
+    assert last["teacher_ids"] == {"teacher": id_of(3)}
+    assert list(last["config"]["teachers"]) == ["teacher"]
+
+
+def test_the_short_form_for_one_teacher_is_sent_as_written_and_shown_in_the_form(new_job: Page):
+    new_job.get_by_role("button", name="Edit as JSON").click()
+    short = {"kind": "distill", "teacher": {"min_ap": 0.2}, "methods": [{"kind": "query_prior", "weight": 0.5}]}
+    new_job.get_by_label("configuration as JSON").fill(json.dumps(short))
+    wrong = {"pointer": "/config/methods/0/weight", "detail": "Too much."}
+    sent = submitted(new_job, problem("request_invalid", "x", wrong), 422)
+    assert sent["config"] == short
+    assert sent["teacher_ids"] == {"teacher": id_of(3)}
+    expect(new_job.get_by_role("alert")).to_contain_text("/config/methods/0/weight Too much.")
+    new_job.get_by_role("button", name="Back to the form").click()
+    expect(new_job.get_by_label("Lowest teacher AP")).to_have_value("20")
+    methods = submitted(new_job)["config"]["teachers"]["teacher"]["methods"]
+    assert methods == [{"kind": "query_prior", "weight": 0.5}]
+
+
+def test_a_missing_teacher_is_said_at_its_field_until_one_is_chosen(new_job: Page):
+    teacher = new_job.get_by_label("Teacher", exact=True)
+    teacher.select_option("")
+    wrong = {"pointer": "/teacher_id", "detail": "A distill job needs a teacher."}
+    assert "teacher_ids" not in submitted(new_job, problem("request_invalid", "x", wrong), 422)
+    expect(teacher).to_be_focused()
+    teacher.select_option(id_of(3))
+    expect(new_job.get_by_text("A distill job needs a teacher.")).to_have_count(0)
 
 
 def test_partial_weights_are_used_only_where_somebody_says_so(new_job: Page):
     new_job.get_by_label("Teacher", exact=True).select_option(label="teacher 4 (being checked)")
     expect(new_job.get_by_text("It is still being checked; the job waits for it.")).to_be_visible()
     detail = "Only 312 of 526 tensors fit."
-    wrong = {"pointer": "/teacher_id", "detail": detail, "hint": ""}
+    wrong = {"pointer": "/teacher_ids/teacher", "detail": detail, "hint": ""}
     first = submitted(new_job, problem("checkpoint_partial", detail, wrong), 422)
     assert "allow_partial" not in first
     new_job.get_by_label("Use it although only 312 of 526 tensors fit").check()
@@ -179,13 +229,18 @@ def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
         for name in names
         for role in ("student", "control")
     ]
-    methods = [{"kind": kind} for kind in METHODS]
-    config = {"kind": "distill", "methods": methods, "control": True, "further_teachers": {"helper": {}}}
+    teachers = {"big": answers.taught_by(*METHODS), "helper": answers.taught_by("matched_logits")}
+    config = {"kind": "distill", "teachers": teachers, "control": True}
     serve(quiet_page, f"/jobs/{id_of(1)}", job(config=config))
     serve(quiet_page, f"/jobs/{id_of(1)}/metrics", {"series": series, "evaluations": []})
     serve(quiet_page, f"/jobs/{id_of(1)}/artifacts", {"data": []})
     quiet_page.goto(f"/view/jobs/{id_of(1)}")
-    titles = [*(method.title for method in METHODS.values()), CURVES["grad_norm"].title, "Of tomorrow", "Novel"]
+    titles = [
+        *(f"Teacher big: {method.title}" for method in METHODS.values()),
+        CURVES["grad_norm"].title,
+        "Of tomorrow",
+        "Novel",
+    ]
     for title in (*titles, f"Teacher helper: {METHODS['matched_logits'].title}"):
         expect(quiet_page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(quiet_page.locator("figure")).to_have_count(len([name for name in names if "." in name]))
@@ -199,6 +254,30 @@ def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
         }).length"""
         assert quiet_page.evaluate(outside) == 0, width
         assert quiet_page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_every_teacher_is_shown_by_its_name(quiet_page: Page):
+    path = f"/jobs/{id_of(1)}"
+    teachers = {"teacher": answers.taught_by("matched_logits"), "big": answers.taught_by("query_prior")}
+    config = {"kind": "distill", "teachers": teachers, "control": True}
+    ended = job(config=config, result=result(0.4, 0.3, None, teacher=0.5, big=0.6))
+    rows = [
+        answers.METRICS | {"ap": ap, "per_class": {}, "role": "teacher", "teacher": name, "step": 0, "epoch": 0.0}
+        for name, ap in (("teacher", 0.5), ("big", 0.6))
+    ]
+    serve(quiet_page, path, ended)
+    serve(quiet_page, f"{path}/metrics", {"series": [], "evaluations": rows})
+    serve(quiet_page, f"{path}/artifacts", {"data": []})
+    quiet_page.goto(f"/view{path}")
+    scores = quiet_page.locator("dl")
+    for title, ap in (("Teacher AP", "50.0"), ("Teacher big AP", "60.0")):
+        expect(scores.locator("div", has=quiet_page.get_by_text(title, exact=True))).to_contain_text(ap)
+    expect(scores).to_contain_text("67 % of the best teacher")
+    for name, ap in (("teacher", "50.0"), ("teacher big", "60.0"), ("student", "40.0")):
+        cells = quiet_page.locator("tr", has=quiet_page.get_by_text(name, exact=True)).locator("td")
+        expect(cells.nth(1)).to_have_text(ap)
+    legend = quiet_page.locator("section", has=quiet_page.get_by_role("heading", name="AP on the validation set"))
+    expect(legend.locator(".u-legend")).to_contain_text("teacher big")
 
 
 def test_a_student_that_learned_nothing_is_no_success(quiet_page: Page):
@@ -232,7 +311,7 @@ def test_a_failed_job_can_be_run_again(quiet_page: Page):
     quiet_page.get_by_role("button", name="Run again from the start").click()
     expect(quiet_page.get_by_role("alert").filter(has_text="not started again")).to_contain_text("Its dataset is gone.")
     assert sent == [{"from": "start"}]
-    again = job(state="queued", finished_at=None, waiting_for=["/dataset_id", "/teacher_id"])
+    again = job(state="queued", finished_at=None, waiting_for=["/dataset_id", "/teacher_ids/teacher"])
     serve(quiet_page, path, again)
     sent = serve(quiet_page, f"{path}/retry", again, 202, "POST")
     quiet_page.get_by_role("button", name="Go on from the last checkpoint").click()

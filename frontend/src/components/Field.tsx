@@ -53,7 +53,7 @@ export function SelectField({ label, hint, problem, children, ...rest }: FieldPr
 export function CheckField({ label, hint, ...rest }: { label: ReactNode; hint?: ReactNode } & ComponentProps<"input">) {
   return (
     <label className="flex items-start gap-2.5">
-      <input type="checkbox" {...rest} className="mt-0.5 size-4 accent-teacher" />
+      <input type="checkbox" {...rest} className="mt-0.5 size-4 shrink-0 accent-teacher" />
       <span>
         <span className="text-sm font-medium">{label}</span>
         {hint && <span className="block text-xs text-faint">{hint}</span>}

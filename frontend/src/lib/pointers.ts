@@ -1,12 +1,11 @@
 /** The words of the pages for the API's pointers and hints. */
+import { TEACHER, teacherName, teacherTitle } from "@/lib/teachers";
 
 /** What the fields of the form are called: there, and where the API speaks of them. */
 export const FIELD_LABELS = {
   "/name": "Name",
   "/dataset_id": "Dataset",
-  "/teacher_id": "Teacher",
   "/student_id": "Checkpoint to start from",
-  "/further_teacher_ids/second": "Second teacher",
   "/config/recipe": "Recipe",
   "/config/student": "Student",
   "/config/student/family": "Family",
@@ -16,19 +15,34 @@ export const FIELD_LABELS = {
   "/config/training/lr": "Learning rate",
   "/config/training/seed": "Seed",
   "/config/data/image_size": "Image size",
-  "/config/teacher/min_ap": "Lowest teacher AP",
-  "/config/teacher/class_map": "Class names",
-  "/config/methods": "Distillation",
 } as const;
 
 export type FieldPointer = keyof typeof FIELD_LABELS;
 
+/** Fields of a teacher: of one with a name, and of the one that needs none. */
+const TEACHER_LABELS: Record<string, (teacher: string | null) => string> = {
+  min_ap: (teacher) => (teacher ? `Lowest AP of ${teacher}` : "Lowest teacher AP"),
+  class_map: (teacher) => (teacher ? `Class names of ${teacher}` : "Class names"),
+  methods: (teacher) => (teacher ? `Distillation from ${teacher}` : "Distillation"),
+};
+
 /** What a pointer is called on the page; undefined where it is not on it. */
 export function labelOf(pointer: string): string | undefined {
   if (Object.hasOwn(FIELD_LABELS, pointer)) return FIELD_LABELS[pointer as FieldPointer];
-  const further = /^\/further_teacher_ids\/([^/]+)$/.exec(pointer)?.[1];
-  return further && `Teacher ${further}`;
+  const [, kind, name, field] = /^\/(teacher_ids|config\/teachers)\/([^/]+)(?:\/([^/]+))?$/.exec(inLongForm(pointer)) ?? [];
+  if (name === undefined) return undefined;
+  if (field === undefined) return kind === "teacher_ids" ? teacherTitle(name) : undefined;
+  return TEACHER_LABELS[field]?.(name === TEACHER ? null : teacherName(name));
 }
+
+const SHORT_FORM: [short: RegExp, long: string][] = [
+  [/^\/teacher_id$/, `/teacher_ids/${TEACHER}`],
+  [/^\/config\/teacher(?=\/|$)/, `/config/teachers/${TEACHER}`],
+  [/^\/config\/methods(?=\/|$)/, `/config/teachers/${TEACHER}/methods`],
+];
+
+/** A pointer into the short form of a request, which is for a single teacher, as one into the long form. */
+export const inLongForm = (pointer: string) => SHORT_FORM.reduce((text, [short, long]) => text.replace(short, long), pointer);
 
 const HINTS: [text: string, inWords: string][] = [
   ["Upload one with POST /checkpoints.", "Choose one, or upload one."],

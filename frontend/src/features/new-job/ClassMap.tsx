@@ -2,10 +2,11 @@
 import { useId } from "react";
 
 import { Button } from "@/components/basics";
-import type { ClassPair } from "@/features/new-job/draft";
+import type { ClassPair } from "@/features/new-job/teachers";
 
 interface Props {
-  teacher: string;
+  /** What it is called among several. */
+  teacher: string | null;
   pairs: ClassPair[];
   teachersClasses: string[];
   ourClasses: string[];

@@ -1,8 +1,9 @@
 /** Everything the server has against the request; fields on the page also show their own. */
 import { ApiProblem, type FieldProblem } from "@/api/client";
 import { Button, Notice } from "@/components/basics";
-import { isObject } from "@/features/new-job/draft";
-import { hintInWords, labelOf } from "@/lib/pointers";
+import { isObject } from "@/features/new-job/json";
+import { hintInWords, inLongForm, labelOf } from "@/lib/pointers";
+import { TEACHER } from "@/lib/teachers";
 
 interface Props {
   error: Error;
@@ -42,10 +43,9 @@ function Suggestion({ field, applyClassMap }: { field: FieldProblem; applyClassM
   );
 }
 
-/** The name of the teacher that a pointer is about; the first has none. */
-export function teacherOf(pointer: string): string {
-  return /^\/(?:further_teacher_ids|config\/further_teachers)\/([^/]+)/.exec(pointer)?.[1] ?? "";
-}
+/** The name of the teacher that a pointer is about. */
+export const teacherOf = (pointer: string): string =>
+  /^\/(?:teacher_ids|config\/teachers)\/([^/]+)/.exec(inLongForm(pointer))?.[1] ?? TEACHER;
 
 /** The map of class names that a hint suggests in JSON; null where it has none. */
 export function classMapIn(hint: string): Record<string, string> | null {

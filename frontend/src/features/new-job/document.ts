@@ -1,17 +1,9 @@
 /** Back from the JSON document to the form: what the form can show of it, and what stays outside. */
-import type { Catalog, DistillConfig } from "@/api/client";
-import {
-  AUGMENTATIONS,
-  type ClassPair,
-  type Config,
-  type Draft,
-  type Json,
-  type Offered,
-  isObject,
-  methodDrafts,
-  recipeNamed,
-  usualMethods,
-} from "@/features/new-job/draft";
+import type { Catalog } from "@/api/client";
+import { AUGMENTATIONS, type AnyConfig, type Config, type Draft, OF_DISTILLATION, recipeNamed } from "@/features/new-job/draft";
+import { type Json, isObject, leaves, valueAt } from "@/features/new-job/json";
+import { type ClassPair, type Offered, type TeacherDraft, type Teachers, declaredTeachers, methodDrafts, usualMethods } from "@/features/new-job/teachers";
+import { omit } from "@/lib/omit";
 
 /** What keeps a document from being shown as a form: one sentence for each error. */
 export class DocumentError extends Error {
@@ -30,6 +22,15 @@ export function parseDocument(text: string): Json {
   return document;
 }
 
+/** The configuration in a text; undefined while it cannot be parsed. */
+export function tryParse(text: string): Config | undefined {
+  try {
+    return parseDocument(text) as unknown as Config;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * The draft with what the form can show of an edited configuration.
  *
@@ -39,13 +40,13 @@ export function withDocument(draft: Draft, text: string, catalog: Pick<Catalog, 
   const document = parseDocument(text);
   const reader = new Reader(document, catalog.methods);
   const recipe = reader.string("/recipe");
-  const chosen = recipeNamed(recipe, catalog)?.config as Partial<DistillConfig> | undefined;
+  const chosen = recipeNamed(recipe, catalog)?.config as AnyConfig | undefined;
   const student = "student" in document ? document.student : chosen?.student;
   if (student != null && !isObject(student)) reader.errors.push("/student must be an object or null.");
   const given = "student" in document;
   const values: Draft = {
     ...draft,
-    document,
+    document: omit(document, ...OF_DISTILLATION),
     kind: document.kind as Draft["kind"],
     recipe,
     beforeRecipe: null,
@@ -63,9 +64,7 @@ export function withDocument(draft: Draft, text: string, catalog: Pick<Catalog, 
   };
   if (document.kind === "distill") {
     values.control = reader.boolean("/control", false);
-    values.minAp = reader.number("/teacher/min_ap", 100);
-    values.methods = methodDrafts(reader.methods(chosen?.methods ?? usualMethods(catalog.methods)), catalog.methods, "");
-    values.classMaps = reader.classMaps();
+    values.teachers = reader.teachers(chosen?.methods ?? usualMethods(catalog.methods));
   }
   if (reader.errors.length > 0) throw new DocumentError(reader.errors);
   return values;
@@ -98,30 +97,39 @@ class Reader {
     return typeof value === "boolean" ? value : this.reject(pointer, "true or false", fallback);
   }
 
-  methods(fallback: readonly object[]): readonly object[] {
-    const { methods } = this.document;
-    if (methods === undefined) return fallback;
-    if (!Array.isArray(methods) || !methods.every(isObject)) return this.reject("/methods", "a list of objects", fallback);
-    methods.forEach((method, index) => {
-      const field = this.offered.find(({ kind }) => kind === method.kind)?.variant_field;
-      if (field) this.string(`/methods/${index}/${field}`);
-      this.number(`/methods/${index}/weight`);
-      const earlier = methods.findIndex(({ kind }) => kind === method.kind);
-      if (earlier < index) this.errors.push(`/methods/${index} has the kind of /methods/${earlier}: list each once.`);
-    });
-    return methods;
+  /** Every teacher by name. `usual`: the methods of one that names none. */
+  teachers(usual: readonly object[]): Teachers {
+    const { teachers, teacher, methods } = this.document;
+    if (teachers !== undefined && !(isObject(teachers) && Object.keys(teachers).length > 0)) {
+      return this.reject("/teachers", "an object with a teacher in it", {});
+    }
+    if (teachers !== undefined && (teacher != null || methods != null)) {
+      this.errors.push("/teacher and /methods are the short form for a single teacher: move them into /teachers.");
+    }
+    return Object.fromEntries(
+      declaredTeachers(this.document).map(({ name, entry, at, methodsAt }): [string, TeacherDraft] => {
+        const values = {
+          minAp: this.number(`${at}/min_ap`, 100),
+          classMap: this.pairs(`${at}/class_map`),
+          methods: methodDrafts(this.methods(methodsAt, usual), this.offered, ""),
+        };
+        return [name, { ...values, entry: isObject(entry) ? entry : this.reject(at, "an object", {}) }];
+      }),
+    );
   }
 
-  classMaps(): Record<string, ClassPair[]> {
-    const { further_teachers: further = {} } = this.document;
-    if (!isObject(further)) return this.reject("/further_teachers", "an object", {});
-    const pointers: [name: string, pointer: string][] = [["", ""]];
-    for (const [name, entry] of Object.entries(further)) {
-      if (isObject(entry)) pointers.push([name, `/further_teachers/${name}`]);
-      else this.reject(`/further_teachers/${name}`, "an object", {});
-    }
-    const maps = pointers.map(([name, pointer]) => [name, this.pairs(`${pointer}/teacher/class_map`)] as const);
-    return Object.fromEntries(maps.filter(([, pairs]) => pairs.length > 0));
+  private methods(pointer: string, fallback: readonly object[]): readonly object[] {
+    const methods = valueAt(this.document, pointer);
+    if (methods == null) return fallback;
+    if (!Array.isArray(methods) || !methods.every(isObject)) return this.reject(pointer, "a list of objects", fallback);
+    methods.forEach((method, index) => {
+      const field = this.offered.find(({ kind }) => kind === method.kind)?.variant_field;
+      if (field) this.string(`${pointer}/${index}/${field}`);
+      this.number(`${pointer}/${index}/weight`);
+      const earlier = methods.findIndex(({ kind }) => kind === method.kind);
+      if (earlier < index) this.errors.push(`${pointer}/${index} has the kind of ${pointer}/${earlier}: list each once.`);
+    });
+    return methods;
   }
 
   private pairs(pointer: string): ClassPair[] {
@@ -137,52 +145,42 @@ class Reader {
   }
 }
 
-/** The value at a JSON pointer (RFC 6901); undefined where there is none. */
-export function valueAt(document: unknown, pointer: string): unknown {
-  let node = document;
-  for (const part of pointer.split("/").slice(1)) {
-    if (typeof node !== "object" || node === null) return undefined;
-    node = (node as Json)[part.replaceAll("~1", "/").replaceAll("~0", "~")];
-  }
-  return node;
-}
-
 const SHOWN = [
-  /^\/(kind|recipe|student|control)$/,
+  /^\/(kind|recipe|student)$/,
   /^\/student\/(family|size)$/,
   /^\/data\/(image_size|horizontal_flip|photometric|crop)$/,
   /^\/training\/(epochs|batch_size|lr|seed)$/,
-  /^(\/further_teachers\/[^/]+)?\/teacher\/class_map(\/|$)/,
-  /^\/teacher\/min_ap$/,
 ];
+const SHOWN_OF_TEACHER = /^\/(min_ap$|class_map(\/|$))/;
 
 /** Pointers to the values of an edited configuration that the form does not show, and that it keeps. */
-export function keptFields(document: Json, kind: Config["kind"], offered: Offered): string[] {
-  const ofDistillation = /^\/(teacher|methods|further_teachers|control)(\/|$)/;
-  const methods = Array.isArray(document.methods) ? (document.methods as Json[]) : [];
-  const shownMethods = methods.flatMap((method, index) => {
-    const known = offered.find((one) => one.kind === method.kind);
+export function keptFields({ document, kind, teachers }: Draft, offered: Offered): string[] {
+  const shared = leaves(document).filter((pointer) => !SHOWN.some((pattern) => pattern.test(pointer)));
+  if (kind === "train") return shared;
+  const ofTeachers = Object.entries(teachers).flatMap(([name, { entry }]) => keptOfTeacher(entry, offered).map((pointer) => `/teachers/${name}${pointer}`));
+  return [...shared, ...ofTeachers];
+}
+
+function keptOfTeacher(entry: Json, offered: Offered): string[] {
+  const methods = Array.isArray(entry.methods) ? (entry.methods as Json[]) : [];
+  const shown = methods.flatMap((method, index) => {
+    const known = offered.find(({ kind }) => kind === method.kind);
     return known ? ["kind", "weight", known.variant_field].map((field) => `/methods/${index}/${field}`) : [];
   });
-  return leaves(document, "").filter(
-    (pointer) =>
-      !SHOWN.some((pattern) => pattern.test(pointer)) &&
-      !shownMethods.includes(pointer) &&
-      (kind === "distill" || !ofDistillation.test(pointer)),
-  );
+  return leaves(entry).filter((pointer) => !SHOWN_OF_TEACHER.test(pointer) && !shown.includes(pointer));
 }
 
-/** The same configuration with a map of class names for one of its teachers. */
+/** The draft without what `keptFields` names. */
+export const withoutKept = (draft: Draft): Draft => ({
+  ...draft,
+  document: {},
+  teachers: Object.fromEntries(Object.entries(draft.teachers).map(([name, teacher]) => [name, { ...teacher, entry: {} }])),
+});
+
+/** The same configuration with a map of class names for one of its teachers, in the form that it has. */
 export function withClassMap(config: Config, teacher: string, map: Record<string, string>): Config {
-  const changed = structuredClone(config) as unknown as Json;
-  const entry = teacher === "" ? changed : ((changed.further_teachers as Json)[teacher] as Json);
-  entry.teacher = { ...(isObject(entry.teacher) ? entry.teacher : {}), class_map: map };
-  return changed as unknown as Config;
-}
-
-function leaves(value: unknown, pointer: string): string[] {
-  if (typeof value !== "object" || value === null) return [pointer];
-  const entries = Object.entries(value);
-  const escaped = (key: string) => key.replaceAll("~", "~0").replaceAll("/", "~1");
-  return entries.flatMap(([key, inner]) => leaves(inner, `${pointer}/${escaped(key)}`));
+  const { teachers, teacher: single } = config as unknown as Json;
+  if (!isObject(teachers)) return { ...config, teacher: { ...(isObject(single) ? single : {}), class_map: map } } as unknown as Config;
+  const entry = isObject(teachers[teacher]) ? teachers[teacher] : {};
+  return { ...config, teachers: { ...teachers, [teacher]: { ...entry, class_map: map } } } as unknown as Config;
 }

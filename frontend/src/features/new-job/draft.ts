@@ -1,39 +1,35 @@
 /** What the form holds, and the request it becomes. */
-import type { Catalog, DistillConfig, JobCreate, MethodView, TrainConfig } from "@/api/client";
-import type { MethodKind } from "@/lib/catalog";
+import type { Catalog, JobCreate } from "@/api/client";
+import { type Json, merged, numberOf } from "@/features/new-job/json";
+import {
+  type MethodDrafts,
+  type Offered,
+  type Teachers,
+  declaredTeachers,
+  isOwnAverage,
+  methodDrafts,
+  toEntry,
+  usualTeacher,
+} from "@/features/new-job/teachers";
 import { omit } from "@/lib/omit";
+import { TEACHER } from "@/lib/teachers";
 
-export type Config = TrainConfig | DistillConfig;
-export type Json = Record<string, unknown>;
+export type Config = JobCreate["config"];
 export type Change = (change: Partial<Draft>) => void;
 /** The server's error message for a field, by its JSON pointer. */
 export type ProblemAt = (...pointers: string[]) => string | undefined;
-/** The methods of the catalog, which the form offers. */
-export type Offered = readonly MethodView[];
-
-export interface MethodDraft {
-  on: boolean;
-  /** Empty: what the server takes where nothing is said. */
-  choice: string;
-  /** Empty: the default of the choice. */
-  weight: string;
-}
-
-/** A class of the teacher and the class of the dataset that it is. */
-export type ClassPair = [teachers: string, ours: string];
 
 /** Numbers are texts as they were typed; an empty one is left out of the request, so that the server's default holds. */
 export interface Draft {
   kind: "train" | "distill";
   /** Fills what the form does not ask for; empty: the server's defaults. */
   recipe: string;
-  /** What the fields of the recipe held before it was chosen. */
-  beforeRecipe: Partial<Draft> | null;
+  /** What the fields of the recipe held before it was chosen, and the methods of the first teacher. */
+  beforeRecipe: { fields: Partial<Draft>; methods: MethodDrafts | undefined } | null;
   name: string;
   datasetId: string;
-  teacherId: string;
-  /** Checkpoints of further teachers by name. */
-  furtherIds: Record<string, string>;
+  /** Checkpoints of the teachers by name. */
+  teacherIds: Record<string, string>;
   studentFrom: "catalog" | "checkpoint";
   family: string;
   size: string;
@@ -47,42 +43,11 @@ export interface Draft {
   photometric: boolean;
   crop: boolean;
   control: boolean;
-  /** 0 to 100, as every AP on the pages. */
-  minAp: string;
-  methods: Record<MethodKind, MethodDraft>;
-  /** By the name of the teacher; the first has none. */
-  classMaps: Record<string, ClassPair[]>;
+  teachers: Teachers;
   allowPartial: boolean;
-  /** The configuration that was last edited as JSON: what the form does not show stays as it is there. */
+  /** The configuration as it was last edited as JSON, but for the teachers: what the form does not show stays as it is there. */
   document: Json;
 }
-
-/** The further teacher that the form can add. It teaches what every kind of teacher can. */
-export const SECOND = "second";
-
-/** The method of the teacher that the form adds. */
-export const methodOfSecond = (offered: Offered) =>
-  offered.find(({ needs }) => needs.every((signal) => signal === "boxes and scores"));
-
-/** What the form shows of a list of methods. `fallback`: the choice where a method names no variant. */
-export function methodDrafts(chosen: readonly object[], offered: Offered, fallback?: string): Draft["methods"] {
-  const entries = offered.map(({ kind, variant_field: field, default_variant: usual }) => {
-    const method = chosen.find((one) => (one as Json).kind === kind) as Json | undefined;
-    const choice = field && method?.[field];
-    return [
-      kind,
-      {
-        on: method !== undefined,
-        choice: typeof choice === "string" ? choice : method && fallback !== undefined ? fallback : (usual ?? ""),
-        weight: method?.weight === undefined ? "" : String(method.weight),
-      },
-    ];
-  });
-  return Object.fromEntries(entries) as Draft["methods"];
-}
-
-/** The methods of a job that names none. */
-export const usualMethods = (offered: Offered): Json[] => offered.filter((method) => method.is_default).map(({ kind }) => ({ kind }));
 
 const BLANK = {
   kind: "distill",
@@ -90,8 +55,7 @@ const BLANK = {
   beforeRecipe: null,
   name: "",
   datasetId: "",
-  teacherId: "",
-  furtherIds: {},
+  teacherIds: {},
   studentFrom: "catalog",
   family: "rt-detr-v2",
   size: "r18",
@@ -105,23 +69,24 @@ const BLANK = {
   photometric: true,
   crop: true,
   control: true,
-  minAp: "10",
-  classMaps: {},
   allowPartial: false,
   document: {},
-} satisfies Omit<Draft, "methods">;
+} satisfies Omit<Draft, "teachers">;
 
 /** What the form holds at first. */
-export const emptyDraft = (offered: Offered): Draft => ({ ...BLANK, methods: methodDrafts(usualMethods(offered), offered) });
+export const emptyDraft = (offered: Offered): Draft => ({ ...BLANK, teachers: { [TEACHER]: usualTeacher(offered) } });
 
 /** What images undergo where nothing is said. */
 export const AUGMENTATIONS = { flip: BLANK.flip, photometric: BLANK.photometric, crop: BLANK.crop };
 
 export const recipeNamed = (name: string, { recipes }: Pick<Catalog, "recipes">) => recipes.find((recipe) => recipe.name === name);
 
-/** The fields of a recipe that the form shows. */
-function fromRecipe({ config, needs_checkpoint: needsCheckpoint }: Catalog["recipes"][number], offered: Offered): Partial<Draft> {
-  const { student, data, training, methods } = config as Partial<DistillConfig>;
+/** The fields that a recipe may fill. */
+export type AnyConfig = Partial<Extract<Config, { kind: "distill" }>>;
+
+/** The fields of a recipe that the form shows, but for the methods. */
+function fromRecipe({ config, needs_checkpoint: needsCheckpoint }: Catalog["recipes"][number]): Partial<Draft> {
+  const { student, data, training } = config as AnyConfig;
   const set = <T,>(value: T | null | undefined, then: (value: T) => Partial<Draft>) => (value == null ? {} : then(value));
   const studentFrom = needsCheckpoint ? ("checkpoint" as const) : ("catalog" as const);
   return {
@@ -133,71 +98,32 @@ function fromRecipe({ config, needs_checkpoint: needsCheckpoint }: Catalog["reci
     ...set(training?.epochs, (epochs) => ({ epochs: String(epochs) })),
     ...set(training?.batch_size, (size) => ({ batchSize: String(size) })),
     ...set(training?.lr, (lr) => ({ lr: String(lr) })),
-    ...set(methods, (chosen) => ({ methods: methodDrafts(chosen, offered) })),
   };
+}
+
+/** The draft with other methods of its first teacher, for which recipes are made. */
+function withMethods(draft: Draft, methods: MethodDrafts | undefined): Draft {
+  const [first] = Object.entries(draft.teachers);
+  if (first === undefined || methods === undefined) return draft;
+  return { ...draft, teachers: { ...draft.teachers, [first[0]]: { ...first[1], methods } } };
 }
 
 /** The draft with another recipe, or with none: then its fields hold again what they held before. */
 export function withRecipe(draft: Draft, name: string, catalog: Pick<Catalog, "methods" | "recipes">): Draft {
-  const before = { ...draft, ...draft.beforeRecipe };
+  const before = { ...withMethods({ ...draft, ...draft.beforeRecipe?.fields }, draft.beforeRecipe?.methods), recipe: name };
   const recipe = recipeNamed(name, catalog);
-  if (recipe === undefined) return { ...before, recipe: name, beforeRecipe: null };
-  const values = fromRecipe(recipe, catalog.methods);
-  const kept = Object.fromEntries(Object.keys(values).map((key) => [key, before[key as keyof Draft]]));
-  return { ...before, ...values, recipe: name, beforeRecipe: kept };
-}
-
-export const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value);
-
-/** An object with other values; one that is undefined takes the key away. */
-function merged(base: unknown, values: Json): Json {
-  const all = { ...(isObject(base) ? base : {}), ...values };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
-}
-
-const numberOf = (text: string) => (text.trim() === "" ? undefined : Number(text));
-
-const fractionOf = (percent: string) => (percent.trim() === "" ? undefined : Number((Number(percent) / 100).toPrecision(12)));
-
-function classMapOf(draft: Draft, teacher: string): Record<string, string> | undefined {
-  const pairs = (draft.classMaps[teacher] ?? []).filter(([from, to]) => from !== "" || to !== "");
-  return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
-}
-
-/** An entry of `methods`; what `base` has beside the fields of the form stays. */
-const methodIn = (base: Json, { kind, variant_field: field }: MethodView, choice: string, weight: string): Json =>
-  merged(base, { kind, ...(field ? { [field]: choice || undefined } : {}), weight: numberOf(weight) });
-
-function methodsOf(draft: Draft, offered: Offered): Json[] {
-  const listed = Array.isArray(draft.document.methods) ? draft.document.methods.filter(isObject) : [];
-  const shown = (base: Json, method: MethodView) => {
-    const { choice, weight } = draft.methods[method.kind];
-    return methodIn(base, method, choice, weight);
-  };
-  const kept = listed.flatMap((method) => {
-    const known = offered.find(({ kind }) => kind === method.kind);
-    if (known === undefined) return [method];
-    return draft.methods[known.kind].on ? [shown(method, known)] : [];
-  });
-  const added = offered.filter(({ kind }) => draft.methods[kind].on && !listed.some((method) => method.kind === kind));
-  return [...kept, ...added.map((method) => shown({}, method))];
-}
-
-function furtherTeachersOf(draft: Draft, offered: Offered): Json | undefined {
-  const listed = isObject(draft.document.further_teachers) ? draft.document.further_teachers : {};
-  const taught = methodOfSecond(offered);
-  const second = { teacher: { min_ap: fractionOf(draft.minAp) }, methods: taught ? [methodIn({}, taught, taught.default_variant ?? "", "")] : [] };
-  const all = draft.furtherIds[SECOND] && !(SECOND in listed) ? { ...listed, [SECOND]: second } : listed;
-  const teachers = Object.entries(all).map(([name, entry]) => {
-    const teacher = merged((entry as Json).teacher, { class_map: classMapOf(draft, name) });
-    return [name, merged(entry, { teacher: Object.keys(teacher).length > 0 ? teacher : undefined })];
-  });
-  return teachers.length === 0 ? undefined : (Object.fromEntries(teachers) as Json);
+  if (recipe === undefined) return { ...before, beforeRecipe: null };
+  const values = fromRecipe(recipe);
+  const fields = Object.fromEntries(Object.keys(values).map((key) => [key, before[key as keyof Draft]]));
+  const { methods } = recipe.config as AnyConfig;
+  const chosen = methods ? methodDrafts(methods, catalog.methods) : undefined;
+  const beforeRecipe = { fields, methods: chosen && Object.values(before.teachers)[0]?.methods };
+  return withMethods({ ...before, ...values, beforeRecipe }, chosen);
 }
 
 /** The configuration of a draft; what the form does not ask for is left to the document, the recipe, the server. */
 export function toConfig(draft: Draft, offered: Offered): Config {
-  const shared = omit(draft.document, "teacher", "methods", "further_teachers", "control");
+  const shared = omit(draft.document, ...OF_DISTILLATION);
   const student = draft.studentFrom === "catalog" ? { family: draft.family, size: draft.size } : null;
   const config = merged(
     { kind: draft.kind, recipe: undefined, student: undefined, ...shared },
@@ -220,21 +146,29 @@ export function toConfig(draft: Draft, offered: Offered): Config {
     },
   );
   if (draft.kind === "train") return config as unknown as Config;
-  return merged(config, {
-    teacher: merged(draft.document.teacher, { min_ap: fractionOf(draft.minAp), class_map: classMapOf(draft, "") }),
-    methods: methodsOf(draft, offered),
-    further_teachers: furtherTeachersOf(draft, offered),
-    control: draft.control,
-  }) as unknown as Config;
+  const teachers = Object.entries(draft.teachers).map(([name, teacher]) => [name, toEntry(teacher, offered)]);
+  return { ...config, teachers: Object.fromEntries(teachers), control: draft.control } as unknown as Config;
 }
 
+/** Fields that only a distillation has. */
+export const OF_DISTILLATION = ["teachers", "teacher", "methods", "control"];
+
+/** Names of the teachers of a configuration that need a checkpoint. */
+export const checkpointTeachers = (config: Config): string[] =>
+  config.kind === "distill"
+    ? declaredTeachers(config as unknown as Json)
+        .filter(({ entry }) => !isOwnAverage(entry))
+        .map(({ name }) => name)
+    : [];
+
 export function toRequest(draft: Draft, config: Config): JobCreate {
-  const further = Object.entries(draft.furtherIds).filter(([, id]) => id !== "");
+  const ids = checkpointTeachers(config)
+    .map((name) => [name, draft.teacherIds[name] ?? ""] as const)
+    .filter(([, id]) => id !== "");
   return {
     name: draft.name,
     dataset_id: draft.datasetId,
-    ...(config.kind === "distill" ? { teacher_id: draft.teacherId || null } : {}),
-    ...(config.kind === "distill" && further.length > 0 ? { further_teacher_ids: Object.fromEntries(further) } : {}),
+    ...(ids.length > 0 ? { teacher_ids: Object.fromEntries(ids) } : {}),
     ...(draft.studentFrom === "checkpoint" ? { student_id: draft.studentId || null } : {}),
     ...(draft.allowPartial ? { allow_partial: true } : {}),
     config,
