@@ -1,6 +1,6 @@
 /** Upload a dataset or a checkpoint: name, files, how far it is, what the server has against it. */
 import { useQueryClient } from "@tanstack/react-query";
-import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 
 import { ApiProblem, type CheckpointView, type DatasetView, upload } from "@/api/client";
 import { checkpointsQuery, datasetsQuery } from "@/api/queries";
@@ -30,10 +30,9 @@ interface Props<T> {
   onDone?: (created: T) => void;
 }
 
-export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone }: Props<T>) {
-  const { title, hint, accept, multiple, list } = KINDS[kind];
+/** The files that are chosen, their name, and how far they have been sent. `reset` is called when they are there. */
+function useUpload<T>({ kind, onDone }: Props<T>, reset: () => void) {
   const cache = useQueryClient();
-  const picker = useRef<HTMLInputElement>(null);
   const [name, setName] = useState("");
   const [named, setNamed] = useState(false); // by a person; until then the name follows the files
   const [files, setFiles] = useState<File[]>([]);
@@ -46,14 +45,12 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     if (!named) setName(chosen.length === 1 && chosen[0] ? chosen[0].name.replace(/\.(zip|json|safetensors|onnx)$/, "") : "");
   };
 
-  const rename = (event: ChangeEvent<HTMLInputElement>) => {
-    setName(event.target.value);
-    setNamed(event.target.value !== "");
+  const rename = (text: string) => {
+    setName(text);
+    setNamed(text !== "");
   };
 
-  const send = async (event: FormEvent<HTMLFormElement>) => {
-    event.preventDefault();
-    const form = new FormData(event.currentTarget);
+  const send = async (form: FormData) => {
     for (const [field, value] of [...form]) if (value === "") form.delete(field); // as if it were not there
     form.append("name", name);
     for (const file of files) form.append("files", file);
@@ -61,11 +58,10 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     setProblem(null);
     try {
       const created = await upload<T>(`/${kind}`, form, setSent);
-      await cache.invalidateQueries({ queryKey: list.queryKey });
+      await cache.invalidateQueries({ queryKey: KINDS[kind].list.queryKey });
       setFiles([]);
-      setName("");
-      setNamed(false);
-      if (picker.current) picker.current.value = "";
+      rename("");
+      reset();
       onDone?.(created);
     } catch (error) {
       setProblem(error as ApiProblem);
@@ -74,8 +70,21 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
     }
   };
 
+  return { name, rename, files, choose, send, sent, problem };
+}
+
+export function Uploader<T extends DatasetView | CheckpointView>(props: Props<T>) {
+  const { title, hint, accept, multiple } = KINDS[props.kind];
+  const picker = useRef<HTMLInputElement>(null);
+  const { name, rename, files, choose, send, sent, problem } = useUpload(props, () => {
+    if (picker.current) picker.current.value = "";
+  });
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    void send(new FormData(event.currentTarget));
+  };
   return (
-    <form onSubmit={(event) => void send(event)} className="space-y-3 rounded-lg border border-dashed border-line p-4" aria-label={title}>
+    <form onSubmit={submit} className="space-y-3 rounded-lg border border-dashed border-line p-4" aria-label={title}>
       <p className="text-sm font-medium">{title}</p>
       <input
         ref={picker}
@@ -90,31 +99,14 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       {files.length > 0 && (
         <div className="flex items-end gap-3">
           <div className="grow">
-            <TextField label="Name" value={name} onChange={rename} required maxLength={200} />
+            <TextField label="Name" value={name} onChange={(event) => rename(event.target.value)} required maxLength={200} />
           </div>
           <Button type="submit" variant="primary" disabled={sent !== null || name.trim() === ""}>
             Upload
           </Button>
         </div>
       )}
-      {files.length > 0 && kind === "datasets" && (
-        <details className="text-sm">
-          <summary className="cursor-pointer text-soft">The images are not split into training and validation yet</summary>
-          <div className="mt-2 grid grid-cols-2 gap-3">
-            <TextField
-              label="Share for validation"
-              name="val_fraction"
-              type="number"
-              min={0.001}
-              max={0.999}
-              step="any"
-              placeholder="0.2"
-              hint="Where there is no file for validation: that share of the images is chosen by the seed."
-            />
-            <TextField label="Seed of the split" name="seed" type="number" min={0} step={1} placeholder="0" />
-          </div>
-        </details>
-      )}
+      {files.length > 0 && props.kind === "datasets" && <SplitFields />}
       {sent !== null && (
         <div>
           <ProgressBar fraction={sent} label="upload" />
@@ -123,9 +115,31 @@ export function Uploader<T extends DatasetView | CheckpointView>({ kind, onDone 
       )}
       {problem && (
         <Notice tone="bad" title={problem.message}>
-          {problem.fields.map(({ detail, hint }) => [detail === problem.message ? "" : detail, hint].filter(Boolean).join(" ")).join(" ")}
+          {problem.fields.map(({ detail, hint: advice }) => [detail === problem.message ? "" : detail, advice].filter(Boolean).join(" ")).join(" ")}
         </Notice>
       )}
     </form>
+  );
+}
+
+/** How a dataset without a file for validation is to be split. */
+function SplitFields() {
+  return (
+    <details className="text-sm">
+      <summary className="cursor-pointer text-soft">The images are not split into training and validation yet</summary>
+      <div className="mt-2 grid grid-cols-2 gap-3">
+        <TextField
+          label="Share for validation"
+          name="val_fraction"
+          type="number"
+          min={0.001}
+          max={0.999}
+          step="any"
+          placeholder="0.2"
+          hint="Where there is no file for validation: that share of the images is chosen by the seed."
+        />
+        <TextField label="Seed of the split" name="seed" type="number" min={0} step={1} placeholder="0" />
+      </div>
+    </details>
   );
 }
