@@ -39,9 +39,9 @@ REFUSED = {
 }
 
 
-def submitted(page: Page, answer: Any = None, status: int = 202) -> Any:
+def submitted(page: Page, response: Any = None, status: int = 202) -> Any:
     """The request that the form sends; it is answered as given, or with a job."""
-    sent = serve(page, "/jobs", answer or job(), status, "POST")
+    sent = serve(page, "/jobs", response or job(), status, "POST")
     with page.expect_response(lambda response: response.request.method == "POST"):
         page.get_by_role("button", name="Start job").click()
     assert len(sent) == 1
