@@ -21,10 +21,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount
 
 from api.error_codes import ERRORS
-from api.jobs.pointers import request_pointer
 from api.request_id import HEADER as REQUEST_ID
 from api.request_id import current_request_id
-from detrdistill.errors import DetrDistillError
 from detrdistill.schema.validation import Finding, findings, pointer_to
 
 _log = logging.getLogger(__name__)
@@ -130,11 +128,6 @@ class TooLarge(ApiError):
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "too_large"
-
-
-def from_core(error: DetrDistillError) -> ApiError:
-    """A user error of the core, seen as a fault of one field of the request for a job."""
-    return ApiError(error.message, pointer=request_pointer(error), hint=error.hint, code=error.code)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 from api.checkpoints.models import Checkpoint
 from api.datasets.models import Dataset
-from api.errors import ApiError, from_core
-from api.jobs.pointers import teacher_pointer
+from api.errors import ApiError
+from api.jobs.pointers import request_pointer, teacher_pointer
 from detrdistill.catalog import FamilyName, Scores, check_queries
 from detrdistill.compatibility.checks import check_criterion, check_pair, check_start, refuse_class_map
 from detrdistill.compatibility.class_names import match_classes
-from detrdistill.errors import CheckpointError, ConfigError
+from detrdistill.errors import CheckpointError, ConfigError, DetrDistillError
 from detrdistill.files.black_boxes import BlackBox, Kind
 from detrdistill.files.checkpoints import CoverageFacts, check_coverage
 from detrdistill.schema.run import DEFAULT_IMAGE_SIZE, DistillConfig, TeacherConfig, TrainConfig
@@ -67,7 +67,7 @@ def check_parts(config: TrainConfig | DistillConfig, teachers: Collection[str], 
     try:
         check_start(config)
     except ConfigError as error:
-        raise from_core(error) from error
+        raise _of_core(error) from error
     named = config.teachers if isinstance(config, DistillConfig) else {}
     for name in teachers:
         if name not in named:
@@ -95,7 +95,7 @@ def _check_student(config: TrainConfig | DistillConfig, student: Checkpoint | No
             check_queries(_family(student), student.queries, size, two_stage=bool(student.two_stage))
         except ConfigError as error:
             error.pointer = "/data/image_size"  # the number of queries is the checkpoint's
-            raise from_core(error) from error
+            raise _of_core(error) from error
 
 
 def _check_coverage(
@@ -110,7 +110,7 @@ def _check_coverage(
             coverage = CoverageFacts.model_validate(checkpoint.coverage)
             check_coverage(coverage, allow_partial=config.allow_partial, path_pointer=path_pointer)
         except CheckpointError as error:
-            raise from_core(error) from error
+            raise _of_core(error) from error
 
 
 def _check_teachers(config: TrainConfig | DistillConfig, teachers: Mapping[str, Checkpoint], dataset: Dataset) -> None:
@@ -146,7 +146,7 @@ def _check_teacher(teacher: TeacherConfig, checkpoint: Checkpoint, dataset: Data
             pointer=f"{declared}/class_map",
         )
     except (CheckpointError, ConfigError) as error:
-        raise from_core(error) from error
+        raise _of_core(error) from error
 
 
 def _without_boxes(dataset: Dataset) -> frozenset[str]:
@@ -174,7 +174,7 @@ def _check_families(
                 identity = _identity(teachers[name]) if name in teachers else student_family  # its own moving average
                 check_pair(teacher, identity, student_family, f"/teachers/{name}")
     except ConfigError as error:
-        raise from_core(error) from error
+        raise _of_core(error) from error
 
 
 def _identity(checkpoint: Checkpoint) -> FamilyName | BlackBox:
@@ -185,3 +185,8 @@ def _identity(checkpoint: Checkpoint) -> FamilyName | BlackBox:
 
 def _family(checkpoint: Checkpoint) -> FamilyName:
     return cast("FamilyName", checkpoint.family)  # the column is filled by `check_checkpoint` alone
+
+
+def _of_core(error: DetrDistillError) -> ApiError:
+    """A user error of the core, seen as a fault of one field of the request for a job."""
+    return ApiError(error.message, pointer=request_pointer(error), hint=error.hint, code=error.code)
