@@ -3,10 +3,11 @@
 Tensor names end in their axes:
 
     B  image of the batch          C  class                 S  feature level
-    L  decoder layer               D  channel               T  memory token
+    L  decoder layer               D  channel               T  memory token; query of the teacher (matched logits)
     Q  query                       N  target of one image   P  matched pair
-    H, W  rows and columns         K  coordinate of a reference point (2 or 4)
-    R  bin of an edge's distance
+    H, W  rows and columns         K  coordinate of a reference point (2 or 4); one of the best k
+    G  query drawn at random       M  query picked to build a mask
+    R  row of detections; bin of an edge's distance
 
 Boxes are (cx, cy, w, h) as fractions of the image unless a name ends in `_xyxy` or `_px`.
 """
@@ -109,7 +110,7 @@ class DetectorOutput:
     memory: tuple[Tensor, ...] = ()
     """Feature maps the decoder attends to, `feature_BDHW` per level."""
     pixel_mask_BHW: Tensor | None = None
-    """True at pixels of the image, False at padding; None where nothing is padded."""
+    """True at pixels of the image, False at padding; None where nothing is padded, as is always so today."""
     initial: Prediction | None = None
     """The first layer's prediction before distribution refinement (D-FINE lineage): supervised, not distilled."""
     bins: BoxBins | None = None

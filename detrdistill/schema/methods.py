@@ -132,7 +132,7 @@ class TargetFeaturesConfig(BaseModel):
     layers: Literal["all", "last"] = "all"
     """Teacher decoder layers whose queries build masks."""
     mask_padding: bool = True
-    """Leave padding out of mask and mean."""
+    """Leave padding out of mask and mean. It has no effect until inputs are padded."""
 
     @model_validator(mode="before")
     @classmethod
