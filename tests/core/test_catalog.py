@@ -1,9 +1,10 @@
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from detrdistill.catalog import FamilyName, check_queries, check_side, size_of
+from detrdistill.catalog import CATALOG, FamilyName, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError
 from detrdistill.schema.run import RUN_CONFIG, ArchitectureConfig
 
@@ -45,3 +46,7 @@ def test_an_architecture_is_a_size_with_overrides():
     assert architecture.resolve() == replace(size, queries=7, decoder_layers=2)
     with pytest.raises(ValidationError, match="detr has no size 'huge'"):
         ArchitectureConfig(family="detr", size="huge")
+
+
+def test_every_name_of_a_family_has_an_entry():
+    assert set(CATALOG) == set(get_args(FamilyName))
