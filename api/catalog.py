@@ -13,7 +13,7 @@ from api.jobs.events import EVENTS
 from api.routing import ApiRoute
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.events import CURVES, STAGES, Stage
-from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodInfo, MethodKind, Signal
+from detrdistill.schema.method_table import METHODS, VARIANT_TITLES, MethodInfo, MethodKind, Signal
 from detrdistill.schema.recipes import RECIPES, Recipe, RecipeName
 from detrdistill.schema.run import DEFAULT_METHODS
 

@@ -1,6 +1,6 @@
 """What can be trained: detector families, their sizes, and what each needs. Data only, no torch.
 
-Adding a size is one entry; adding a family is one entry, one file in `detectors/` and one arm of `adapter_of` there.
+Adding a size is one entry; `ARCHITECTURE.md` has the checklist for a family.
 """
 
 from detrdistill.catalog.entries import (

@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 from detrdistill.catalog import CATALOG, Family, FamilyName
 from detrdistill.errors import BackboneUntrained, ConfigError
 from detrdistill.files.black_boxes import BlackBox
+from detrdistill.schema.method_table import METHODS
 from detrdistill.schema.methods import (
     DistillationPointsConfig,
     FeatureMapsConfig,
@@ -135,12 +136,15 @@ def refuse_class_map(teacher: TeacherConfig, pointer: str) -> None:
 
 def _check_black_box(method: MethodConfig, teacher: BlackBox, student: Family, pointer: str) -> None:
     """Of a black box only boxes and scores are known."""
-    if not isinstance(method, MatchedLogitsConfig):
+    if METHODS[method.kind].needs != ("boxes and scores",):
+        enough = ", ".join(kind for kind, info in METHODS.items() if info.needs == ("boxes and scores",))
         raise ConfigError(
             f"Of a {teacher.title} teacher only boxes and scores are known; {method.kind} needs features or queries.",
-            hint="Use matched_logits alone with this teacher, or give its weights as a checkpoint.",
+            hint=f"Use {enough} alone with this teacher, or give its weights as a checkpoint.",
             pointer=pointer,
         )
+    if not isinstance(method, MatchedLogitsConfig):
+        return
     if method.contrastive_weight > 0:
         raise ConfigError(
             f"Of a {teacher.title} teacher only boxes and scores are known; there are no embeddings to contrast.",

@@ -2,7 +2,7 @@
 
 from transformers.utils import logging
 
-from detrdistill.detectors.adamixer import register
+from detrdistill.detectors import adamixer
 
 logging.disable_progress_bar()
-register()
+adamixer.register()

@@ -59,21 +59,23 @@ def _build_method(
     criterion: SetCriterion,
 ) -> Method:
     kwargs = config.model_dump(exclude=_NOT_OF_THE_METHOD)
+    method: Method
     match config:
         case configs.MatchedLogitsConfig():
-            return MatchedLogits(teacher, student, **kwargs)
+            method = MatchedLogits(teacher, student, **kwargs)
         case configs.TargetFeaturesConfig():
-            return TargetFeatures(teacher, student, **kwargs)
+            method = TargetFeatures(teacher, student, **kwargs)
         case configs.QueryPriorConfig():
-            return QueryPrior(teacher, student, criterion, **kwargs)
+            method = QueryPrior(teacher, student, criterion, **kwargs)
         case configs.DistillationPointsConfig():
-            return DistillationPoints(teacher, student, **kwargs)
+            method = DistillationPoints(teacher, student, **kwargs)
         case configs.FeatureMapsConfig():
-            return FeatureMaps(teacher, student, **kwargs)
+            method = FeatureMaps(teacher, student, **kwargs)
         case configs.ForegroundMemoryConfig():
-            return ForegroundMemory(teacher, student, **kwargs)
+            method = ForegroundMemory(teacher, student, **kwargs)
         case _:
             assert_never(config)
+    return method
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""One optimiser step: teacher, student, losses, backward. The place where the parts of the core meet."""
+"""The loss of one step: teachers, student, criterion and methods. The place where the parts of the core meet."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,8 +1,8 @@
 """Recipes: named configurations. `"recipe": "rt-detr-v2-r18"` fills every field that is not given. Torch-free data.
 
 Image size, rates and epochs are the published ones, each with its source: a paper, or a file of a public repository at
-a commit. What is not reproduced is in `docs/guides/reproduce.md`. Most were published for students whose backbone is trained
-already; `detrdistill.compatibility.checks` refuses them for a student with random weights.
+a commit. What is not reproduced is in `docs/guides/reproduce.md`. Most were published for students whose backbone is
+trained already; `detrdistill.compatibility.checks` refuses them for a student with random weights.
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field, StringConstraints, TypeAdapter, model_val
 from detrdistill.catalog import ClassificationLoss, FamilyName, Size, check_queries, check_side, size_of
 from detrdistill.errors import ConfigError, FieldError
 from detrdistill.files.limits import LONGEST_CLASS_NAME, MOST_CLASSES
+from detrdistill.schema.method_table import METHODS
 from detrdistill.schema.methods import (
     MAX_COUNT,
-    METHODS,
     STRICT,
     MatchedLogitsConfig,
     MethodConfig,

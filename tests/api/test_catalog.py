@@ -6,7 +6,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.catalog import get_catalog
-from detrdistill.schema.methods import METHODS
+from detrdistill.schema.method_table import METHODS
 from detrdistill.schema.run import RUN_CONFIG, DistillConfig
 
 CATALOG = get_catalog().model_dump(mode="json")

@@ -28,7 +28,7 @@ CONFIG = {
 def main() -> None:
     """Train once from the named weights."""
     if sys.argv[1] == "library":
-        build._start_as_published = lambda model: None
+        build._init_as_published = lambda model: None
     elif sys.argv[1] != "published":
         sys.exit(__doc__)
     losses: list[float] = []

@@ -62,7 +62,7 @@ def _on_trunk_of(trained: Detector, student: Detector, stages: tuple[str, ...]) 
     torch.manual_seed(0)
     side = student.preprocessing.height
     moved = wrap(type(student.model)(config), Preprocessing.square(side, normalised=trained.info.normalised))
-    moved.start_as_published()
+    moved.init_weights()
     return moved
 
 

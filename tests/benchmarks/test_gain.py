@@ -137,7 +137,7 @@ def test_a_pair_does_not_choose_its_seed():
 def test_an_arm_differs_from_its_control_by_teacher_and_methods_alone():
     study = Study.model_validate(study_of())
     control, arm = study.run_of("pico", CONTROL, 3), study.run_of("pico", "logits", 3)
-    assert control.teachers == {}
+    assert control.teacher is None
     assert arm.teacher == study.teacher_of("pico")
     assert isinstance(arm.config, DistillConfig)
     assert arm.config.teachers["teacher"].methods == (

@@ -20,7 +20,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", STUDENTS)
-def test_a_student_has_the_trunk_of_the_checkpoint(name: str, checkpoint: Path, tmp_path: Path):
+def test_a_student_has_the_backbone_of_the_checkpoint(name: str, checkpoint: Path, tmp_path: Path):
     export_folder(build_student(name, checkpoint, SIDE), tmp_path, (1,))
     student, _ = load_detector(tmp_path, SIDE)
     weights, trained = backbone(student).state_dict(), backbone(load_detector(checkpoint, SIDE)[0]).state_dict()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detrdistill.schema.methods import METHODS, MethodKind
+from detrdistill.schema.method_table import METHODS, MethodKind
 from tests.docs.reference import FOLDER, PAGES
 from tests.docs.reference.equations import Mention
 from tests.docs.reference.methods import own_equations

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from transformers import AutoModelForObjectDetection
 
-from detrdistill.schema.methods import METHODS
+from detrdistill.schema.method_table import METHODS
 from tests.support.uploads import write_teacher, zip_of
 
 pytestmark = pytest.mark.browser

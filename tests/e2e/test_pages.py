@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from detrdistill.events import CURVES
-from detrdistill.schema.methods import METHODS
+from detrdistill.schema.method_table import METHODS
 from tests.e2e import answers
 from tests.e2e.answers import checkpoint, dataset, id_of, job, problem, result, serve, serve_list
 

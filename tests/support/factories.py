@@ -13,7 +13,8 @@ from detrdistill.engine.components import build_methods
 from detrdistill.losses.set_criterion import SetCriterion
 from detrdistill.methods.method import DetectorShape, MethodInputs, TeacherAssignments
 from detrdistill.outputs import DetectorOutput, Queries, Targets
-from detrdistill.schema.methods import METHODS, MethodConfig, MethodKind
+from detrdistill.schema.method_table import METHODS, MethodKind
+from detrdistill.schema.methods import MethodConfig
 from detrdistill.schema.run import ArchitectureConfig, CriterionConfig, DistillConfig
 
 TINY = {

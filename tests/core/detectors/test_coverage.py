@@ -114,12 +114,12 @@ def test_what_is_missing_and_what_has_no_place_is_named(whole: Path, tmp_path: P
     assert coverage.unexpected == ("criterion.empty_weight", "optimizer.step")
     assert (coverage.loaded, coverage.total) == (total - 6, total)
     with pytest.raises(PartialCheckpoint) as caught:
-        check_coverage(coverage.facts, allow_partial=False, pointer="/teacher_id")
-    assert (caught.value.code, caught.value.pointer) == ("checkpoint_partial", "/teacher_id")
+        check_coverage(coverage.facts, allow_partial=False, path_pointer="/teachers/big")
+    assert (caught.value.code, caught.value.path_pointer) == ("checkpoint_partial", "/teachers/big")
     assert f"{total - 6} of {total} tensors are in the file" in caught.value.message
     assert f"{(total - 6) / total:.1%}" in caught.value.message
     assert '"allow_partial": true' in caught.value.hint
-    check_coverage(coverage.facts, allow_partial=True, pointer="/teacher_id")
+    check_coverage(coverage.facts, allow_partial=True, path_pointer="/teachers/big")
 
 
 @pytest.mark.parametrize(("loaded", "enough"), [(1000, True), (990, True), (989, False), (1, False)])
@@ -127,10 +127,10 @@ def test_one_tensor_in_a_hundred_may_be_missing(loaded: int, enough: bool):
     facts = CoverageFacts.of(1000, tuple(f"t{index}" for index in range(1000 - loaded)), ())
     assert facts.loaded == loaded
     if enough:
-        check_coverage(facts, allow_partial=False, pointer="")
+        check_coverage(facts, allow_partial=False, path_pointer="")
         return
     with pytest.raises(PartialCheckpoint, match=f"{loaded} of 1000"):
-        check_coverage(facts, allow_partial=False, pointer="")
+        check_coverage(facts, allow_partial=False, path_pointer="")
 
 
 def test_long_lists_of_names_are_cut():
@@ -144,7 +144,7 @@ def test_a_class_head_made_anew_does_not_lower_coverage(whole: Path):
     detector, before = load_detector(whole, 64)
     assert with_classes(detector, ("red", "green", "blue"), seed=0).classes == ("red", "green", "blue")
     assert before.facts == measure(whole)[0].facts
-    check_coverage(before.facts, allow_partial=False, pointer="")
+    check_coverage(before.facts, allow_partial=False, path_pointer="")
 
 
 def test_a_shared_head_counts_once(tmp_path: Path):

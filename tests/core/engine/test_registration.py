@@ -144,7 +144,7 @@ def test_published_weights_lack_what_their_graph_does_not_have(shared: Path, nam
     assert (facts.coverage.loaded, facts.coverage.total, facts.coverage.unexpected) == (435, 439, ())
     missing = tuple(f"model.enc_output.{index}.{part}" for index in range(2) for part in ("bias", "weight"))
     assert facts.coverage.missing == missing
-    check_coverage(facts.coverage, allow_partial=False, pointer="")
+    check_coverage(facts.coverage, allow_partial=False, path_pointer="")
     assert (facts.family, len(facts.classes)) == ("deimv2", 80)
     assert facts.warnings == (
         f"435 of 439 tensors are in the file; missing: {', '.join(missing)}; what is missing starts at random values.",

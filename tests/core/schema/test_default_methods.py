@@ -2,7 +2,6 @@
 
 import argparse
 import inspect
-import re
 from pathlib import Path
 from typing import get_args
 
@@ -94,15 +93,6 @@ def test_the_benchmark_measures_the_step_of_the_default(monkeypatch: pytest.Monk
     monkeypatch.setattr(bench, "build_methods", spy)
     with pytest.raises(Seen):
         bench.step_cost()
-
-
-def test_the_form_offers_recommended_first():
-    """Its first choice is the one that is set where a method has a variant."""
-    source = (ROOT / "frontend/src/lib/methods.ts").read_text()
-    offered = re.findall(r"options: (\w+|\{[^}]*\})", source)
-    named = re.findall(r"const (\w+) = \{ recommended:", source)
-    with_variant = source.count('field: "variant"')
-    assert sum(choice in named or choice.startswith("{ recommended:") for choice in offered) == with_variant == 4
 
 
 def test_a_method_takes_every_field_from_its_configuration():

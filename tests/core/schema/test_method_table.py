@@ -11,7 +11,8 @@ from detrdistill.errors import ConfigError
 from detrdistill.events import CURVES
 from detrdistill.files.black_boxes import BlackBox
 from detrdistill.methods.method import DetectorShape, Method
-from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodConfig, MethodKind
+from detrdistill.schema.method_table import METHODS, VARIANT_TITLES, MethodKind
+from detrdistill.schema.methods import MethodConfig
 from detrdistill.schema.run import DETECTION_TERMS, RUN_CONFIG, DistillConfig
 from tests.support.factories import criterion_of, methods_in
 

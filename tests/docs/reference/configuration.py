@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from detrdistill.schema.methods import METHODS
+from detrdistill.schema.method_table import METHODS
 from detrdistill.schema.run import RUN_CONFIG
 from tests.docs.reference.markdown import anchor, code, document, one_line, table
 from tests.docs.reference.schema import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from detrdistill.schema.methods import METHODS, VARIANT_TITLES, MethodInfo
+from detrdistill.schema.method_table import METHODS, VARIANT_TITLES, MethodInfo
 from detrdistill.schema.run import DEFAULT_METHODS
 from tests.docs.reference import configuration
 from tests.docs.reference.equations import Mention, mentions
