@@ -42,11 +42,11 @@ def job(**other: Any) -> dict[str, Any]:
     progress = {"cancel_requested": False, "stage": "export", "progress": 1.0, "eta_seconds": None, "attempt": 1}
     inputs = {"dataset_id": id_of(2), "teacher_ids": {"teacher": id_of(3)}, "student_id": None}
     times = {"created_at": CREATED, "started_at": CREATED, "finished_at": CREATED, "worker": None, "last_event_id": 0}
-    config = {"kind": "distill", "teachers": {"teacher": taught_by("matched_logits")}, "control": True}
+    config = {"kind": "distill", "teachers": {"teacher": teacher_entry("matched_logits")}, "control": True}
     return row | progress | inputs | times | {"ap": {}, "result": None, "config": config} | other
 
 
-def taught_by(*kinds: str) -> dict[str, Any]:
+def teacher_entry(*kinds: str) -> dict[str, Any]:
     """An entry of `teachers`."""
     return {"source": "checkpoint", "min_ap": 0.1, "class_map": {}, "methods": [{"kind": kind} for kind in kinds]}
 

@@ -40,9 +40,9 @@ REFUSED = {
 
 
 def submitted(page: Page, response: Any = None, status: int = 202) -> Any:
-    """The request that the form sends; it is answered as given, or with a job."""
+    """The request that the form sends; the response is as given, or a job."""
     sent = serve(page, "/jobs", response or job(), status, "POST")
-    with page.expect_response(lambda response: response.request.method == "POST"):
+    with page.expect_response(lambda received: received.request.method == "POST"):
         page.get_by_role("button", name="Start job").click()
     assert len(sent) == 1
     return sent[0]
@@ -119,9 +119,9 @@ def test_each_of_several_teachers_has_its_checkpoint_its_methods_and_its_errors(
     wrong = {"pointer": "/config/teachers/second/methods/1/weight", "detail": "Too much."}
     second = submitted(new_job, problem("request_invalid", "x", wrong), 422)
     assert second["teacher_ids"] == {"teacher": id_of(3), "second": id_of(4)}
-    taught = second["config"]["teachers"]
-    assert [method["kind"] for method in taught["second"]["methods"]] == ["matched_logits", "feature_maps"]
-    assert [taught[name]["min_ap"] for name in ("teacher", "second")] == [0.1, 0.3]
+    teachers = second["config"]["teachers"]
+    assert [method["kind"] for method in teachers["second"]["methods"]] == ["matched_logits", "feature_maps"]
+    assert [teachers[name]["min_ap"] for name in ("teacher", "second")] == [0.1, 0.3]
     expect(group.get_by_text("Too much.")).to_be_visible()
     new_job.get_by_role("button", name="Remove teacher second").click()
     last = submitted(new_job)
@@ -229,7 +229,7 @@ def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
         for name in names
         for role in ("student", "control")
     ]
-    teachers = {"big": answers.taught_by(*METHODS), "helper": answers.taught_by("matched_logits")}
+    teachers = {"big": answers.teacher_entry(*METHODS), "helper": answers.teacher_entry("matched_logits")}
     config = {"kind": "distill", "teachers": teachers, "control": True}
     serve(quiet_page, f"/jobs/{id_of(1)}", job(config=config))
     serve(quiet_page, f"/jobs/{id_of(1)}/metrics", {"series": series, "evaluations": []})
@@ -258,7 +258,7 @@ def test_every_term_is_drawn_and_no_chart_leaves_its_card(quiet_page: Page):
 
 def test_every_teacher_is_shown_by_its_name(quiet_page: Page):
     path = f"/jobs/{id_of(1)}"
-    teachers = {"teacher": answers.taught_by("matched_logits"), "big": answers.taught_by("query_prior")}
+    teachers = {"teacher": answers.teacher_entry("matched_logits"), "big": answers.teacher_entry("query_prior")}
     config = {"kind": "distill", "teachers": teachers, "control": True}
     ended = job(config=config, result=result(0.4, 0.3, None, teacher=0.5, big=0.6))
     rows = [

@@ -32,11 +32,11 @@ export function DataAndTeachers({ draft, change, problemAt, config, offered, asJ
   const [uploading, setUploading] = useState<UploadKind | null>(null);
   const distil = (config?.kind ?? draft.kind) === "distill";
   const toggle = (kind: UploadKind) => setUploading(uploading === kind ? null : kind);
-  const taught = config ? checkpointTeachers(config) : [];
+  const teacherNames = config ? checkpointTeachers(config) : [];
   const spare = asJson ? undefined : freeName(draft.teachers);
   const add = (name: string) => change({ teachers: { ...draft.teachers, [name]: addedTeacher(draft.teachers, offered) } });
   return (
-    <Card title={!distil ? "Data" : taught.length > 1 ? "Data and teachers" : "Data and teacher"}>
+    <Card title={!distil ? "Data" : teacherNames.length > 1 ? "Data and teachers" : "Data and teacher"}>
       <div className={`grid gap-4 ${distil ? "md:grid-cols-2" : ""}`}>
         <div className="min-w-0 space-y-2">
           <ResourceSelect
@@ -52,7 +52,7 @@ export function DataAndTeachers({ draft, change, problemAt, config, offered, asJ
         </div>
         {distil && (
           <div className="min-w-0 space-y-3">
-            {taught.map((name) => (
+            {teacherNames.map((name) => (
               <TeacherField key={name} name={name} draft={draft} change={change} problemAt={problemAt} asJson={asJson} />
             ))}
             <div className="flex flex-wrap gap-2">
@@ -64,7 +64,7 @@ export function DataAndTeachers({ draft, change, problemAt, config, offered, asJ
       </div>
       <PartialField draft={draft} change={change} refused={partial} />
       <div className="mt-4 empty:hidden">
-        {uploading && <Upload kind={uploading} draft={draft} change={change} taught={taught} close={() => setUploading(null)} />}
+        {uploading && <Upload kind={uploading} draft={draft} change={change} teacherNames={teacherNames} close={() => setUploading(null)} />}
       </div>
     </Card>
   );
@@ -92,12 +92,12 @@ interface UploadProps {
   draft: Draft;
   change: Change;
   /** Teachers that need a checkpoint. */
-  taught: string[];
+  teacherNames: string[];
   close: () => void;
 }
 
 /** Uploads, and chooses what was uploaded: a checkpoint as that of the first teacher that has none. */
-function Upload({ kind, draft, change, taught, close }: UploadProps) {
+function Upload({ kind, draft, change, teacherNames, close }: UploadProps) {
   if (kind === "datasets") {
     const choose = ({ id }: DatasetView) => {
       change({ datasetId: id });
@@ -106,7 +106,7 @@ function Upload({ kind, draft, change, taught, close }: UploadProps) {
     return <Uploader<DatasetView> key={kind} kind={kind} onDone={choose} />;
   }
   const choose = ({ id }: CheckpointView) => {
-    const name = taught.find((one) => !draft.teacherIds[one]) ?? taught[0];
+    const name = teacherNames.find((one) => !draft.teacherIds[one]) ?? teacherNames[0];
     if (name !== undefined) change({ teacherIds: { ...draft.teacherIds, [name]: id } });
     close();
   };

@@ -14,7 +14,7 @@ const BY_FORM = KINDS.at(-2) ?? FIRST;
 const EMPTY = emptyDraft(CATALOG.methods);
 const toConfig = (draft: Draft) => toConfigOf(draft, CATALOG.methods);
 const distilled = (draft: Draft) => toConfig(draft) as Extract<Config, { kind: "distill" }>;
-const taught = (draft: Draft, name = "teacher") => distilled(draft).teachers?.[name];
+const entryOf = (draft: Draft, name = "teacher") => distilled(draft).teachers?.[name];
 /** The draft with other values of a teacher. */
 const withTeacher = (draft: Draft, values: Partial<TeacherDraft>, name = "teacher"): Draft => {
   const teacher = draft.teachers[name] ?? addedTeacher(draft.teachers, CATALOG.methods);
@@ -29,25 +29,25 @@ describe("a blank field", () => {
     const config = distilled(BLANK);
     expect(config.training).toEqual({});
     expect(config.data).toEqual({ horizontal_flip: true, photometric: true, crop: true });
-    expect(Object.keys(taught(BLANK) ?? {})).toEqual(["methods"]);
+    expect(Object.keys(entryOf(BLANK) ?? {})).toEqual(["methods"]);
   });
 
   it("is left out of the edited document too", () => {
     const draft = back({ kind: "distill", teacher: { min_ap: 0.2 }, training: { epochs: 7, warmup_steps: 3 } });
     expect(distilled({ ...draft, epochs: "" }).training).toEqual({ warmup_steps: 3 });
-    expect(taught(withTeacher(draft, { minAp: "" }))).not.toHaveProperty("min_ap");
+    expect(entryOf(withTeacher(draft, { minAp: "" }))).not.toHaveProperty("min_ap");
     expect(valueAt(toConfig({ ...draft, epochs: "" }), "/training/epochs")).toBeUndefined();
   });
 
   it("differs from a zero, which is sent", () => {
     expect(distilled({ ...EMPTY, seed: "0" }).training).toMatchObject({ seed: 0 });
-    expect(taught(withTeacher(EMPTY, { minAp: "0" }))).toMatchObject({ min_ap: 0 });
+    expect(entryOf(withTeacher(EMPTY, { minAp: "0" }))).toMatchObject({ min_ap: 0 });
   });
 });
 
 it("AP is 0 to 100 in the form and 0 to 1 in the request", () => {
   for (const [typed, sent] of [["10", 0.1], ["8.7", 0.087], ["0.3", 0.003], ["100", 1]] as const) {
-    expect(taught(withTeacher(EMPTY, { minAp: typed }))?.min_ap).toBe(sent);
+    expect(entryOf(withTeacher(EMPTY, { minAp: typed }))?.min_ap).toBe(sent);
     expect(back({ kind: "distill", teachers: { big: { min_ap: sent } } }).teachers.big?.minAp).toBe(typed);
   }
 });
@@ -93,7 +93,7 @@ describe("back from JSON", () => {
     const { teachers, ...rest } = EDITED;
     const short = { ...rest, teacher: { min_ap: 0.25, class_map: { auto: "car" } }, methods: METHODS };
     expect(toConfig(back(short))).toEqual({ ...rest, teachers: { teacher: teachers.big } });
-    expect(taught(back({ kind: "distill" }))?.methods).toEqual(KINDS.slice(0, 3).map((kind) => ({ kind })));
+    expect(entryOf(back({ kind: "distill" }))?.methods).toEqual(KINDS.slice(0, 3).map((kind) => ({ kind })));
   });
 
   it("what the form changes changes, the rest stays and is named", () => {
@@ -102,7 +102,7 @@ describe("back from JSON", () => {
     if (methods === undefined) throw new Error("no teacher");
     const changed = withTeacher({ ...draft, epochs: "5" }, { methods: { ...methods, [FIRST]: { ...methods[FIRST], on: false } } }, "big");
     expect(distilled(changed).training).toEqual({ epochs: 5, lr: 0.000025, drops: [0.5, 0.9] });
-    expect(taught(changed, "big")?.methods?.map(({ kind }) => kind)).toEqual(["of_tomorrow", BY_FORM]);
+    expect(entryOf(changed, "big")?.methods?.map(({ kind }) => kind)).toEqual(["of_tomorrow", BY_FORM]);
     expect(keptFields(draft, CATALOG.methods)).toEqual([
       "/student/queries",
       "/data/workers",
@@ -118,7 +118,7 @@ describe("back from JSON", () => {
   });
 
   it("a choice that the document leaves open stays open", () => {
-    expect(taught(back({ kind: "distill", methods: [{ kind: FIRST }] }))?.methods).toEqual([{ kind: FIRST }]);
+    expect(entryOf(back({ kind: "distill", methods: [{ kind: FIRST }] }))?.methods).toEqual([{ kind: FIRST }]);
   });
 
   it("training keeps the part of the distillation for the way back", () => {
@@ -175,28 +175,28 @@ describe("recipes", () => {
   it("another one replaces the first", () => {
     const second = choose(choose(EMPTY, "a"), "b");
     expect(second).toMatchObject({ recipe: "b", epochs: EMPTY.epochs, batchSize: "4", family: EMPTY.family });
-    expect(taught(second)?.methods).toEqual([{ kind: THIRD, variant: "other" }]);
+    expect(entryOf(second)?.methods).toEqual([{ kind: THIRD, variant: "other" }]);
     expect(choose(second, "")).toEqual(EMPTY);
   });
 
   it("its methods are those of the first teacher alone, whose other fields and companions stay", () => {
     const typed = withTeacher(EMPTY, {}, "second");
     const chosen = withTeacher(choose(typed, "b"), { minAp: "3" });
-    expect(taught(chosen)).toMatchObject({ min_ap: 0.03, methods: [{ kind: THIRD }] });
-    expect(taught(chosen, "second")).toEqual(taught(typed, "second"));
+    expect(entryOf(chosen)).toMatchObject({ min_ap: 0.03, methods: [{ kind: THIRD }] });
+    expect(entryOf(chosen, "second")).toEqual(entryOf(typed, "second"));
     expect(choose(chosen, "")).toEqual(withTeacher(typed, { minAp: "3" }));
   });
 });
 
 it("the form begins with the methods and variants that the catalog calls the usual ones", () => {
-  expect(taught(EMPTY)?.methods).toEqual(KINDS.slice(0, 3).map((kind) => ({ kind, variant: "usual" })));
+  expect(entryOf(EMPTY)?.methods).toEqual(KINDS.slice(0, 3).map((kind) => ({ kind, variant: "usual" })));
   expect(EMPTY.teachers.teacher?.methods[KINDS.at(-1) ?? FIRST]).toEqual({ on: false, choice: "", weight: "" });
 });
 
 it("a teacher that is added has a name of its own and the method that all can teach", () => {
   expect(freeName(EMPTY.teachers)).toBe("second");
   const two = withTeacher(EMPTY, {}, "second");
-  expect(taught(two, "second")).toEqual({ min_ap: 0.1, methods: [{ kind: BY_BOXES, variant: "usual" }] });
+  expect(entryOf(two, "second")).toEqual({ min_ap: 0.1, methods: [{ kind: BY_BOXES, variant: "usual" }] });
   expect(freeName(two.teachers)).toBe("third");
 });
 
@@ -211,9 +211,9 @@ describe("a class map that the service suggests", () => {
 
   it("is taken over into form and document", () => {
     const draft = withTeacher(EMPTY, { classMap: [["auto", "car"], ["", ""]] });
-    expect(taught(draft)).toMatchObject({ min_ap: 0.1, class_map: { auto: "car" } });
+    expect(entryOf(draft)).toMatchObject({ min_ap: 0.1, class_map: { auto: "car" } });
     expect(valueAt(withClassMap(toConfig(EMPTY), "teacher", { auto: "car" }), "/teachers/teacher")).toEqual({
-      ...taught(EMPTY),
+      ...entryOf(EMPTY),
       class_map: { auto: "car" },
     });
     const short = { kind: "distill", teacher: { min_ap: 0.1 } } as Config;
