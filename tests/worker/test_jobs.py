@@ -67,7 +67,7 @@ def test_a_weak_teacher_fails_the_job_before_any_step(service: RunningService, c
     assert job["state"] == "failed"
     assert job["attempt"] == 1, "an error of the user is not tried again"
     assert job["error"]["code"] == "teacher_below_floor"
-    assert job["error"]["pointer"] == "/config/teacher/min_ap"
+    assert job["error"]["pointer"] == "/config/teachers/teacher/min_ap"
     assert job["error"]["hint"]
     assert client.steps(job["id"]) == []
     assert "log.txt" in [file["name"] for file in client.get(f"/jobs/{job['id']}/artifacts")["data"]]

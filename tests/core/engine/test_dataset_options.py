@@ -59,10 +59,12 @@ def test_options_of_a_worker(one_file: Path, tmp_path: Path, opened: list[Any]):
         spec = RunSpec.model_validate(
             {
                 "config": CONFIG,
-                "dataset": one_file,
-                "work": tmp_path,
-                "dataset_options": OPTIONS | {"seed": seed},
-                "registered": {"classes": ["red", "green"], "images": {"train": 9, "val": 3}},
+                "paths": {
+                    "dataset": one_file,
+                    "work": tmp_path,
+                    "dataset_options": OPTIONS | {"seed": seed},
+                    "registered": {"classes": ["red", "green"], "images": {"train": 9, "val": 3}},
+                },
                 "digests": {},
                 "journal": tmp_path / "journal.jsonl",
                 "sequence": 0,
