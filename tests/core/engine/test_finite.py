@@ -276,7 +276,7 @@ def test_the_gate_refuses_a_teacher_of_nan_at_any_floor(
 
 def test_a_further_teacher_is_named(broken_teachers: dict[str, Path], rectangles: Path, tmp_path: Path):
     teachers = {"own": {"source": "ema", "methods": METHODS[2:]}, "big": {"min_ap": 0, "methods": LOGITS}}
-    config = config_of(teachers=teachers)
+    config = config_of(teachers=teachers, teacher=None, methods=None)
     paths = RunPaths(dataset=rectangles, work=tmp_path, teachers={"big": broken_teachers["checkpoint"]})
     error, _ = diverged(config, paths)
     assert error.message.startswith("The teacher big diverged: ")
