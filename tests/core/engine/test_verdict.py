@@ -97,7 +97,7 @@ def test_the_event_of_the_end_says_it(hopeless: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("verdict", [None, "learned nothing: [so it is]"])
 def test_the_demo_prints_it_in_place_of_the_gain(verdict: str | None, tmp_path: Path):
     row = {"metrics": {"ap": 0.0, "ap50": 0.0}, "parameters": 1, "milliseconds_per_image": 1.0}
-    result = dict.fromkeys(("teacher", "student", "control"), row) | {"kd_gain": 0.0, "verdict": verdict}
+    result = {"teachers": {"teacher": row}, "student": row, "control": row, "kd_gain": 0.0, "verdict": verdict}
     with console.capture() as capture:
         assert summary(result, tmp_path, 0.0) == 0
     printed = capture.get()
