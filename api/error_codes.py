@@ -134,9 +134,7 @@ _JOBS: Mapping[str, ErrorInfo] = {
     ),
     "dataset_refused": _fit("The dataset was refused", "Correct the dataset, upload it again and submit a new job."),
     "checkpoint_refused": _fit("The checkpoint was refused", "Give another checkpoint and submit a new job."),
-    "teacher_below_floor": _job(
-        "The teacher is too weak", "Choose or train a better teacher, or lower `teacher.min_ap`."
-    ),
+    "teacher_below_floor": _job("The teacher is too weak", "Choose or train a better teacher, or lower its `min_ap`."),
     "diverged": _job(
         "The training diverged", "Lower `training.lr` or the weights of the methods, and submit a new job."
     ),

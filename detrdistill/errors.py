@@ -76,7 +76,7 @@ class ClassNamesDiffer(CheckpointError):
 
 
 class TeacherRejected(DetrDistillError):
-    """The teacher gate measured an AP below `teacher.min_ap`."""
+    """The teacher gate measured an AP below the teacher's `min_ap`."""
 
     code = "teacher_below_floor"
 

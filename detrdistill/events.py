@@ -172,15 +172,17 @@ class RunResult(BaseModel):
     teachers: dict[str, ModelReport] = Field(
         default={}, description="every teacher by its name in the configuration; not the student's own average"
     )
-    control: ModelReport | None = None
+    control: ModelReport | None = Field(
+        None, description="the same student without distillation; null: none was asked for"
+    )
     kd_gain: float | None = Field(None, description="student AP minus control AP")
     verdict: str | None = Field(
         None,
         description="why the numbers are no success, as `learned nothing: ...` where the AP is below 0.01, with what "
         "to try; null where there is nothing to say",
     )
-    device: str
-    versions: dict[str, str]
+    device: str = Field(description="what it ran on")
+    versions: dict[str, str] = Field(description="of the packages that decide the numbers")
 
 
 class RunFinished(BaseModel):

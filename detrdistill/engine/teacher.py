@@ -101,7 +101,7 @@ def check_teacher(
         cause = (
             "Check that its classes and boxes are those of this dataset: image and category ids of detections, or "
             "class names, scores and preprocessing of an ONNX model. If the number is right for this data, lower "
-            "teacher.min_ap."
+            "its min_ap."
         )
     elif coverage.missing:
         cause = (
@@ -111,7 +111,7 @@ def check_teacher(
     else:
         cause = (
             "Fine-tune it on this dataset with a train job first, or check that class names and preprocessing are "
-            "those it was trained with. If the number is right for this data, lower teacher.min_ap."
+            "those it was trained with. If the number is right for this data, lower its min_ap."
         )
     if unlike_training:
         cause = f"Its images cannot be given as in its training yet. {cause}"

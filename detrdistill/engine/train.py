@@ -259,7 +259,8 @@ class Trainer:
         if state["fingerprint"] != self.fingerprint:
             raise ConfigError(
                 "The work directory holds checkpoints of another configuration.",
-                hint="Use an empty directory; a run is resumed with exactly the configuration it began with.",
+                hint="Use an empty directory, or retry the job from the start; a run is resumed with exactly the "
+                "configuration it began with.",
             )
         self.step = state["step"]
         self.best = Best(*state["best"])

@@ -48,6 +48,7 @@ class ArchitectureConfig(BaseModel):
     model_config = STRICT
 
     family: FamilyName
+    """One of the families; see `GET /catalog`."""
     size: str = Field(max_length=32, examples=["pico", "nano", "r18", "r50"])
     """One of the family's sizes; see `GET /catalog`."""
     queries: int | None = Field(default=None, ge=1, le=1000)
@@ -101,6 +102,7 @@ class TrainingConfig(BaseModel):
     model_config = STRICT
 
     epochs: int = Field(default=24, ge=1, le=10_000)
+    """Passes over the training images."""
     batch_size: int = Field(default=16, ge=1, le=1024)
     """Images per optimiser step."""
     lr: float = Field(default=2e-4, gt=0, le=1)
@@ -126,6 +128,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast type of the forward pass; auto: bf16 on GPUs that have it. Losses are always fp32."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of initial weights, order of the images and augmentation."""
 
 
 DETECTION_TERMS = ("detection", "proposal", "denoising")
@@ -142,7 +145,9 @@ class CriterionConfig(BaseModel):
     class_weight: float | None = Field(default=None, ge=0)
     """null: 2 for focal, else 1."""
     l1_weight: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes."""
     giou_weight: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU."""
     fgl_weight: float | None = Field(default=None, ge=0)
     """Fine-grained localization of boxes that are distributions over bins (D-FINE's); null: D-FINE 0.15, else 0."""
     ddf_weight: float | None = Field(default=None, ge=0)
@@ -150,7 +155,9 @@ class CriterionConfig(BaseModel):
     class_cost: float | None = Field(default=None, ge=0)
     """Weight of the classification term in the matching cost; null: 2 with sigmoid scores, 1 with softmax scores."""
     l1_cost: float = Field(default=5.0, ge=0)
+    """Weight of the L1 distance of boxes in the matching cost."""
     giou_cost: float = Field(default=2.0, ge=0)
+    """Weight of 1 - GIoU in the matching cost."""
 
 
 class EvaluationConfig(BaseModel):
@@ -159,7 +166,9 @@ class EvaluationConfig(BaseModel):
     model_config = STRICT
 
     every_epochs: int = Field(default=1, ge=1, le=10_000)
+    """Evaluate after so many epochs, and after the last."""
     batch_size: int = Field(default=16, ge=1, le=1024)
+    """Images per forward pass."""
 
 
 class TeacherSourceConfig(BaseModel):
@@ -247,6 +256,7 @@ class TrainConfig(BaseModel):
     model_config = STRICT
 
     kind: Literal["train"]
+    """What to do: train one detector."""
     recipe: RecipeName | None = None
     """A named configuration that fills the fields which are not given; see `GET /catalog`. Its methods are left out."""
     student: ArchitectureConfig | None = None
@@ -276,6 +286,7 @@ class DistillConfig(BaseModel):
     model_config = STRICT
 
     kind: Literal["distill"]
+    """What to do: distil teachers into a student."""
     recipe: RecipeName | None = None
     """A named configuration that fills the fields which are not given; see `GET /catalog`."""
     student: ArchitectureConfig | None = None

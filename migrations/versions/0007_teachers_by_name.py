@@ -10,6 +10,7 @@ Revises: 0006
 
 import json
 import re
+from itertools import chain, count
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,9 +29,10 @@ METHODS = (
 
 
 def first_name(config: dict[str, Any]) -> str:
-    """The name of the first teacher: `teacher`, unless a further one is called so."""
+    """The name of the first teacher: `teacher`, or `teacher-2`, ... where a further one is called so."""
     further = config.get("further_teachers") or {}
-    return next(name for name in (FIRST, "first", "first-teacher", "the-first-teacher") if name not in further)
+    names = chain([FIRST], (f"{FIRST}-{number}" for number in count(2)))
+    return next(name for name in names if name not in further)
 
 
 def new_config(config: dict[str, Any]) -> dict[str, Any]:

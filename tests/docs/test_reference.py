@@ -19,6 +19,13 @@ def test_every_page_of_the_folder_is_written_from_the_code():
     assert {page.name for page in FOLDER.iterdir()} == PAGES.keys()
 
 
+@pytest.mark.parametrize("name", ["configuration.md", "methods.md"])
+def test_no_field_is_left_without_a_word(name: str):
+    rows = [line for line in PAGES[name]().splitlines() if line.startswith("| `")]
+    assert len(rows) > 40
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
 @pytest.mark.parametrize("kind", METHODS)
 def test_every_equation_of_a_method_is_found_at_a_function(kind: MethodKind):
     """Those that the table of the methods names."""

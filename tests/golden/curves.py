@@ -1,4 +1,4 @@
-"""Training curves that must not change: `python -m tests.golden.curves` writes them anew.
+"""Training curves that must not change: `python -m tests.golden.curves` writes them anew, or those that it is given.
 
 The total loss of 20 AdamW steps for each method and variant. A refactor leaves them untouched; whoever means to change
 a loss writes them anew and says why.
@@ -15,6 +15,7 @@ Rounding must not decide anything, so that the curves are the same for other ver
 
 import json
 import math
+import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,8 +119,13 @@ def _batch() -> Batch:
 
 
 def main() -> None:
-    """Write the curves, one a line."""
-    rows = [f"{json.dumps(name)}: {json.dumps(curve(method))}" for name, method in CASES.items()]
+    """Write the curves, one a line: those that are named, or all; the others stay as they are."""
+    known = json.loads(FILE.read_text()) if sys.argv[1:] else {}
+    if unknown := set(sys.argv[1:]) - CASES.keys():
+        sys.exit(f"There is no case {', '.join(unknown)}; there are: {'; '.join(CASES)}.")
+    kept = known.keys() - sys.argv[1:]
+    curves = {name: known[name] if name in kept else curve(method) for name, method in CASES.items()}
+    rows = [f"{json.dumps(name)}: {json.dumps(values)}" for name, values in curves.items()]
     FILE.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
